@@ -1,0 +1,1 @@
+"""From a folder to preprocessed samples: index, labels, decode, preprocess, sampling."""

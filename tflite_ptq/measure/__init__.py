@@ -1,0 +1,1 @@
+"""Accuracy, fidelity, latency and the environment they were measured in."""

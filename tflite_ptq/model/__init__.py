@@ -1,0 +1,1 @@
+"""The three doors to a model: source (TensorFlow, Keras), flatbuffer (bytes) and interpreter (LiteRT)."""

@@ -1,0 +1,1 @@
+"""Conversion, affine arithmetic (pure) and the audit of what came out."""

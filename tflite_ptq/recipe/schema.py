@@ -1,0 +1,158 @@
+"""The recipe as frozen, typed models: the one place where its fields and allowed values are written.
+
+No numpy, no TensorFlow: the parent process and the editors' JSON Schema are made from these models alone.
+``loader`` expands ``${VAR}`` and makes paths absolute, relative to the recipe's folder.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal, get_args
+
+from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from tflite_ptq.recipe.dataset import Dataset
+from tflite_ptq.recipe.gate import GateLimits
+from tflite_ptq.recipe.strict import Strict
+
+Scheme = Literal["dynamic", "float16", "int8", "int16x8"]
+SCHEMES: tuple[str, ...] = get_args(Scheme)
+INTEGER_SCHEMES = frozenset({"int8", "int16x8"})
+FLOAT32 = "float32"
+"""The name of the yardstick, which is always built and needs no entry under ``variants``."""
+
+IoDtype = Literal["float32", "int8", "uint8", "int16"]
+_IO_OF_SCHEME: dict[str, tuple[str, ...]] = {"int8": ("float32", "int8", "uint8"), "int16x8": ("float32", "int16")}
+
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+Name = Annotated[str, Field(pattern=f"^{_FILE_NAME.pattern}$", max_length=100)]
+Delegate = Literal["cpu", "xnnpack"]
+
+
+class InputOverride(Strict):
+    """Fixes the dimensions that the model leaves open; ``shape`` includes the batch dimension."""
+
+    shape: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+
+
+class Model(Strict):
+    """The trained float model."""
+
+    path: str = Field(description=".keras, .h5, SavedModel folder or float .tflite; relative to this file")
+    signature: str | None = Field(None, description="SavedModel signature; default serving_default, or the only one")
+    inputs: dict[str, InputOverride] = {}
+    trust: bool = Field(False, description="allow a .keras file that holds code (Lambda layers) to run it")
+
+
+class Variant(Strict):
+    """One quantized file to make. A plain string is short for ``{scheme: ...}``."""
+
+    scheme: Scheme
+    name: Name = Field("", description="file name and key in the report; default: the scheme, with -io where given")
+    io: IoDtype = Field("float32", description="dtype of inputs and outputs (integer schemes)")
+    float_fallback: bool = Field(False, description="let operators without an integer kernel stay float")
+    per_channel: bool = Field(True, description="one scale a channel for convolution weights (int8)")
+    per_channel_dense: bool = Field(True, description="one scale a channel for dense weights (int8)")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_name(cls, data: object) -> object:
+        if isinstance(data, str):
+            data = {"scheme": data}
+        if isinstance(data, dict) and "name" not in data and isinstance(data.get("scheme"), str):
+            io = data.get("io", FLOAT32)
+            name = data["scheme"] if io in (FLOAT32, data["scheme"]) else f"{data['scheme']}-{io}"
+            data = {**data, "name": name}
+        return data
+
+    @model_validator(mode="after")
+    def _possible(self) -> Variant:
+        allowed = _IO_OF_SCHEME.get(self.scheme, (FLOAT32,))
+        if self.io not in allowed:
+            raise ValueError(f"io: {self.io} is not possible with scheme {self.scheme} ({', '.join(allowed)})")
+        if self.scheme != "int8" and not (self.per_channel and self.per_channel_dense):
+            raise ValueError(f"per_channel and per_channel_dense are settings of scheme int8, not of {self.scheme}")
+        if self.scheme not in INTEGER_SCHEMES and self.float_fallback:
+            raise ValueError(f"float_fallback is a setting of integer schemes, not of {self.scheme}")
+        if self.name == FLOAT32:
+            raise ValueError("the name 'float32' is taken by the yardstick, which is always built")
+        return self
+
+    @property
+    def needs_calibration(self) -> bool:
+        """Whether a representative dataset is needed."""
+        return self.scheme in INTEGER_SCHEMES
+
+
+METRICS = ("top1", "top5", "mae", "mse", "reconstruction_mae", "reconstruction_mse", "roc_auc")
+UNLABELLED_METRICS = frozenset({"reconstruction_mae", "reconstruction_mse"})
+_CUSTOM = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+
+class Metric(Strict):
+    """A built-in metric or ``module:function``. A plain string is short for ``{name: ...}``."""
+
+    name: str
+    output: str | None = Field(None, description="which output is scored; needed where the model has several")
+    score: Literal["output", "reconstruction_mse"] = Field(
+        "output", description="what roc_auc ranks by: the model's output, or how badly it reconstructs its input"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, data: object) -> object:
+        return {"name": data} if isinstance(data, str) else data
+
+    @model_validator(mode="after")
+    def _known(self) -> Metric:
+        if self.name not in METRICS and not _CUSTOM.fullmatch(self.name):
+            raise ValueError(f"name: '{self.name}' is not a metric ({', '.join(METRICS)}, or module:function)")
+        if self.score != "output" and self.name != "roc_auc":
+            raise ValueError(f"score is a setting of roc_auc, not of {self.name}")
+        return self
+
+    @property
+    def custom(self) -> bool:
+        """Whether this is a function of the user's."""
+        return self.name not in METRICS
+
+
+def _listed(value: object) -> object:
+    return [value] if isinstance(value, (str, int)) else value
+
+
+class Accuracy(Strict):
+    """What is measured on the evaluation samples; empty: top1 where they are labelled, else nothing."""
+
+    metrics: tuple[Metric, ...] = ()
+
+
+class LatencySettings(Strict):
+    """Single inferences in fresh processes: ``warmup`` are thrown away, ``runs`` are counted."""
+
+    delegates: Annotated[tuple[Delegate, ...], BeforeValidator(_listed), Field(min_length=1)] = ("cpu", "xnnpack")
+    threads: Annotated[tuple[PositiveInt, ...], BeforeValidator(_listed), Field(min_length=1)] = (1,)
+    warmup: NonNegativeInt = 10
+    runs: PositiveInt = 100
+    max_seconds: PositiveFloat = Field(5.0, description="stop counting after so long per configuration")
+
+
+class Benchmark(Strict):
+    """What is measured. ``latency: null`` measures none."""
+
+    accuracy: Accuracy = Accuracy()
+    latency: LatencySettings | None = LatencySettings()
+
+
+class Recipe(Strict):
+    """One model, its data, the variants to make, what to measure and the limits to keep."""
+
+    version: Literal[1]
+    name: Name
+    model: Model
+    dataset: Dataset | None = None
+    variants: Annotated[tuple[Variant, ...], Field(min_length=1)]
+    benchmark: Benchmark = Benchmark()
+    gate: dict[str, GateLimits] = {}
+    output: str | None = Field(None, description="folder for the results; default out/<name>")
+    timeout_s: PositiveFloat = Field(3600.0, description="a stage that is silent for so long counts as hung")

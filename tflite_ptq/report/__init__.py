@@ -1,0 +1,1 @@
+"""Gate verdicts (pure) and the renderers, which read only ``result.py``."""

@@ -1,0 +1,174 @@
+"""What was measured: frozen, units in the names, versioned JSON (the contract that other programs read).
+
+A thing that was not measured is ``None``, never 0. ``change`` and ``speedup`` are against float32 in the same run.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+FORMAT = "tflite-ptq-report/1"
+
+Status = Literal["passed", "failed", "error"]
+
+
+class Frozen(BaseModel):
+    """An immutable record that refuses keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TensorInfo(Frozen):
+    """An input or output of a model. ``shape`` includes the batch dimension; -1 is a dimension left dynamic."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    scale: float | None = None
+    zero_point: int | None = None
+
+
+class ModelInfo(Frozen):
+    """The source model, as opened."""
+
+    path: str
+    sha256: str
+    format: str
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+
+
+class RecipeInfo(Frozen):
+    """Which recipe the run followed; ``sha256`` is of the file, ``overrides`` what ``--set`` changed."""
+
+    name: str
+    path: str
+    sha256: str
+    overrides: tuple[str, ...] = ()
+
+
+class Environment(Frozen):
+    """Where the figures come from."""
+
+    tool: str
+    python: str
+    platform: str
+    machine: str
+    cpu: str
+    cores: int
+    tensorflow: str | None
+    ai_edge_litert: str | None
+    numpy: str | None
+
+
+class SkippedSample(Frozen):
+    """A sample that was left out because ``on_bad_sample: skip`` says so, with the reason."""
+
+    sample: str
+    reason: str
+
+
+class DatasetInfo(Frozen):
+    """What the samples were: how many, and which were left out."""
+
+    calibration_samples: int
+    evaluation_samples: int
+    calibration_left_out: int = 0
+    labelled: bool = False
+    skipped: tuple[SkippedSample, ...] = ()
+
+
+class Audit(Frozen):
+    """What a ``.tflite`` file really holds.
+
+    ``float_ops`` lists the operators that compute in floating point as ``OP (output tensor name)``; quantize and
+    dequantize steps at a float input or output are not among them. ``ops`` counts operators by name.
+    """
+
+    fully_integer: bool
+    input_dtypes: dict[str, str]
+    output_dtypes: dict[str, str]
+    float_ops: tuple[str, ...]
+    ops: dict[str, int]
+
+
+class Metric(Frozen):
+    """One accuracy figure; ``change`` is value minus float32's value."""
+
+    value: float
+    change: float | None = None
+
+
+class Fidelity(Frozen):
+    """How closely a variant follows float32 on the same samples, without labels.
+
+    ``agreement`` is the share of samples with the same arg max (``None`` where the output is no score vector).
+    ``sqnr_db`` is 10 log10(sum of float32^2 / sum of (float32 - variant)^2) over all outputs of all samples;
+    ``None`` where it is infinite (``exact`` is then true).
+    """
+
+    agreement: float | None
+    sqnr_db: float | None
+    exact: bool = False
+    samples: int
+
+
+class Latency(Frozen):
+    """Timing of single inferences (batch 1) in a fresh process. ``runs`` inferences after the warm-up are counted."""
+
+    delegate: str
+    threads: int
+    runs: int
+    median_ns: int
+    p90_ns: int
+    p99_ns: int
+    mean_ns: int
+    load_ns: int
+    first_ns: int
+    peak_memory_bytes: int | None
+    delegated_ops: int | None
+    total_ops: int | None
+    speedup: float | None = None
+
+
+class VariantResult(Frozen):
+    """One variant: its file and what is known of it. ``error`` says why a file or a figure is missing."""
+
+    name: str
+    scheme: str
+    file: str | None = None
+    sha256: str | None = None
+    size_bytes: int | None = None
+    audit: Audit | None = None
+    accuracy: dict[str, Metric] | None = None
+    fidelity: Fidelity | None = None
+    latency: tuple[Latency, ...] | None = None
+    notes: tuple[str, ...] = ()
+    error: str | None = None
+
+
+class GateCheck(Frozen):
+    """One limit of the recipe's gate. ``measured`` is ``None`` where nothing was measured: then it is not passed."""
+
+    variant: str
+    check: str
+    limit: float | bool
+    measured: float | bool | None
+    passed: bool
+
+
+class Report(Frozen):
+    """A whole run."""
+
+    format: Literal["tflite-ptq-report/1"] = FORMAT
+    recipe: RecipeInfo
+    environment: Environment
+    model: ModelInfo | None
+    dataset: DatasetInfo | None
+    variants: tuple[VariantResult, ...]
+    gate: tuple[GateCheck, ...] = ()
+    status: Status
+    errors: tuple[str, ...] = ()
+    durations_s: dict[str, float] = {}

@@ -1,0 +1,1 @@
+"""The child processes and the messages between them and the pipeline."""
