@@ -9,8 +9,6 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-FORMAT = "tflite-ptq-report/1"
-
 Status = Literal["passed", "failed", "error"]
 
 
@@ -162,7 +160,7 @@ class GateCheck(Frozen):
 class Report(Frozen):
     """A whole run."""
 
-    format: Literal["tflite-ptq-report/1"] = FORMAT
+    format: Literal["tflite-ptq-report/1"] = "tflite-ptq-report/1"
     recipe: RecipeInfo
     environment: Environment
     model: ModelInfo | None

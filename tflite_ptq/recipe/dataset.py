@@ -126,13 +126,13 @@ class Step(Strict):
     )
     normalize: Normalize | None = Field(
         None,
-        description="{mean, std}, or a preset for values 0..255: raw (unchanged), 0..1 (x / 255), -1..1 (x / 127.5 - 1), "
-        "torch (x / 255, ImageNet mean and std, RGB), caffe (minus 103.939, 116.779, 123.68, BGR)",
+        description="{mean, std}, or a preset for values 0..255: raw (unchanged), 0..1 (x / 255), "
+        "-1..1 (x / 127.5 - 1), torch (x / 255, ImageNet mean and std, RGB), caffe (minus 103.939, 116.779, 123.68, BGR)",
     )
 
     @model_validator(mode="after")
     def _one(self) -> Step:
-        if len(self.model_fields_set) != 1:
+        if [self.resize, self.center_crop, self.color, self.normalize].count(None) != 3:
             raise ValueError("one key a step: resize, center_crop, color or normalize")
         return self
 
@@ -172,8 +172,8 @@ class Subset(Strict):
     path: str = Field(description="folder, or one stacked .npy/.npz or one .bin recording; relative to the recipe")
     labels: Labels | None = Field(
         None,
-        description="'folders' (class folders), 'none', a .csv or .npy path, {csv: ...} with its columns, or {key: ...} "
-        "of an .npz; default: class folders where an image folder has them, else none",
+        description="'folders' (class folders), 'none', a .csv or .npy path, {csv: ...} with its columns, or "
+        "{key: ...} of an .npz; default: class folders where an image folder has them, else none",
     )
 
 
