@@ -127,7 +127,8 @@ class Step(Strict):
     normalize: Normalize | None = Field(
         None,
         description="{mean, std}, or a preset for values 0..255: raw (unchanged), 0..1 (x / 255), "
-        "-1..1 (x / 127.5 - 1), torch (x / 255, ImageNet mean and std, RGB), caffe (minus 103.939, 116.779, 123.68, BGR)",
+        "-1..1 (x / 127.5 - 1), torch (x / 255, ImageNet mean and std, RGB), "
+        "caffe (minus 103.939, 116.779, 123.68, BGR)",
     )
 
     @model_validator(mode="after")
