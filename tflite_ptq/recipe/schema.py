@@ -151,7 +151,7 @@ class Recipe(Strict):
     name: Name
     model: Model
     dataset: Dataset | None = None
-    variants: Annotated[tuple[Variant, ...], Field(min_length=1)]
+    variants: tuple[Variant, ...]
     benchmark: Benchmark = Benchmark()
     gate: dict[str, GateLimits] = {}
     output: str | None = Field(None, description="folder for the results; default out/<name>")

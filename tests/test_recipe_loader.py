@@ -1,0 +1,452 @@
+"""Recipe text -> the recipe, or the exact message with its line."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+import pytest
+
+from tflite_ptq.errors import RecipeError, UsageError
+from tflite_ptq.recipe.json_schema import json_schema
+from tflite_ptq.recipe.loader import load
+from tflite_ptq.recipe.schema import Recipe
+
+VALID = """\
+version: 1
+name: kws
+model: {path: model.keras}
+dataset:
+  format: {type: image}
+  calibration: {path: images}
+  evaluation: {path: images, labels: folders}
+variants:
+  - dynamic
+  - {scheme: int8, io: int8}
+benchmark:
+  accuracy: {metrics: [top1]}
+  latency: {delegates: [cpu], threads: 1}
+gate:
+  int8: {accuracy: {max_drop: 1e-2}, fully_integer: true}
+"""
+SCHEMES = "(dynamic, float16, int8, int16x8)"
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HERE_DIR", "/data/here")
+    monkeypatch.setenv("RELATIVE_DIR", "beside")
+    monkeypatch.setenv("EMPTY_DIR", "")
+    monkeypatch.delenv("NO_SUCH_DIR", raising=False)
+
+
+def recipe(text: str, *overrides: str) -> Recipe:
+    Path("r.yaml").write_text(text, encoding="utf-8")
+    return load(Path("r.yaml"), overrides).recipe
+
+
+def faults(text: str, *overrides: str) -> list[str]:
+    with pytest.raises((RecipeError, UsageError)) as caught:
+        recipe(text, *overrides)
+    return str(caught.value).splitlines()
+
+
+def test_valid_recipe(tmp_path: Path) -> None:
+    Path("r.yaml").write_text(VALID, encoding="utf-8")
+    loaded = load(Path("r.yaml"))
+    assert loaded.path == tmp_path / "r.yaml"
+    assert loaded.sha256 == hashlib.sha256(VALID.encode()).hexdigest()
+    assert loaded.overrides == ()
+    assert loaded.recipe.model.path == str(tmp_path / "model.keras")
+    assert [variant.name for variant in loaded.recipe.variants] == ["dynamic", "int8"]
+    assert loaded.recipe.benchmark.latency is not None and loaded.recipe.benchmark.latency.threads == (1,)
+    limits = loaded.recipe.gate["int8"].accuracy
+    assert limits is not None and limits.max_drop == 0.01
+
+
+# (text of VALID, its replacement, the faults)
+ONE_FAULT = [
+    (
+        "  - dynamic",
+        "  - int_8",
+        f"r.yaml:9: variants[0]: 'int_8' is not a scheme; did you mean 'int8'? {SCHEMES}",
+    ),
+    (
+        "scheme: int8,",
+        "scheme: int_8,",
+        f"r.yaml:10: variants[1].scheme: 'int_8' is not a scheme; did you mean 'int8'? {SCHEMES}",
+    ),
+    ("{scheme: int8, io: int8}", "{io: int8}", "r.yaml:10: variants[1].scheme: missing; add it"),
+    (
+        "{scheme: int8, io: int8}",
+        "{scheme: int8, io: int16}",
+        "r.yaml:10: variants[1].io: int16 is not possible with scheme int8 (float32, int8, uint8)",
+    ),
+    (
+        "  calibration:",
+        "  calibraton:",
+        "r.yaml:6: dataset.calibraton: unknown key; did you mean 'calibration'? "
+        "(allowed: format, preprocess, classes, calibration, evaluation, on_bad_sample)",
+    ),
+    ("version: 1\n", "", "r.yaml:1: version: missing; add 'version: 1' at the top"),
+    ("version: 1", 'version: "1"', "r.yaml:1: version: expected 1 without quotes, got '1'"),
+    ("version: 1", "version: 2", "r.yaml:1: version: expected 1; this tool reads recipes of version 1, got 2"),
+    ("name: kws", "name: 1", "r.yaml:2: name: expected text, got 1; put it in quotes"),
+    ("name: kws", "name: true", "r.yaml:2: name: expected text, got true; put it in quotes"),
+    (
+        "name: kws",
+        "name: a/b",
+        "r.yaml:2: name: expected a name of at most 100 letters, digits, '.', '_' and '-' "
+        "that starts with a letter or digit, got 'a/b'",
+    ),
+    (
+        "model: {path: model.keras}",
+        "model: model.keras",
+        "r.yaml:3: model: expected a mapping (key: value lines), got 'model.keras'",
+    ),
+    (
+        "{path: model.keras}",
+        "{path: m, trust: yes}",
+        "r.yaml:3: model.trust: expected true or false, got 'yes'; write true without quotes",
+    ),
+    (
+        "{path: model.keras}",
+        "{path: '${NO_SUCH_DIR}/m'}",
+        "r.yaml:3: model.path: the environment variable NO_SUCH_DIR is not set; set it first: export NO_SUCH_DIR=...",
+    ),
+    (
+        "{path: model.keras}",
+        "{path: '${EMPTY_DIR}/m'}",
+        "r.yaml:3: model.path: the environment variable EMPTY_DIR is empty; set it first: export EMPTY_DIR=...",
+    ),
+    (
+        "{path: model.keras}",
+        "{path: '${HERE_DIR'}",
+        "r.yaml:3: model.path: '${' without its '}'; write ${NAME}, or $$ for a plain $",
+    ),
+    ("{path: model.keras}", "{path: ''}", "r.yaml:3: model.path: expected a path, got an empty text"),
+    (
+        "{type: image}",
+        "{type: imag}",
+        "r.yaml:5: dataset.format.type: 'imag' is not a format; did you mean 'image'? (image, npy, npz, raw)",
+    ),
+    ("{type: image}", "{}", "r.yaml:5: dataset.format.type: missing; add it (image, npy, npz, raw)"),
+    (
+        "{type: image}",
+        "{type: raw, dtype: int8, shape: [2, x]}",
+        "r.yaml:5: dataset.format.shape[1]: expected a whole number, got 'x'",
+    ),
+    (
+        "{type: image}",
+        "{type: raw, dtype: int8, shape: [2], zero_point: 1}",
+        "r.yaml:5: dataset.format: zero_point without scale; give both: real = scale * (stored - zero_point)",
+    ),
+    (
+        "  calibration: {path: images}",
+        "  calibration: {path: images, samples: abc}",
+        "r.yaml:6: dataset.calibration.samples: expected a whole number, got 'abc'",
+    ),
+    (
+        "  calibration: {path: images}",
+        "  calibration: {path: images, samples: '5'}",
+        "r.yaml:6: dataset.calibration.samples: expected a whole number, got '5'; write it without quotes",
+    ),
+    (
+        "  calibration: {path: images}",
+        "  calibration: {path: images, samples: 0}",
+        "r.yaml:6: dataset.calibration.samples: expected a number greater than 0, got 0",
+    ),
+    (
+        "  calibration: {path: images}",
+        "  calibration: {path: images, labels: {csv: a, file_column: [1]}}",
+        "r.yaml:6: dataset.calibration.labels.file_column: expected a whole number or text, got a list",
+    ),
+    (
+        "  calibration: {path: images}",
+        "  preprocess: [{resize: {size: [1]}}]\n  calibration: {path: images}",
+        "r.yaml:6: dataset.preprocess[0].resize.size: expected 2 entries: [height, width]; got 1",
+    ),
+    (
+        "  calibration: {path: images}",
+        "  preprocess: [{normalize: torc}]\n  calibration: {path: images}",
+        "r.yaml:6: dataset.preprocess[0].normalize: 'torc' is not a normalization preset; did you mean 'torch'? "
+        "(raw, 0..1, -1..1, torch, caffe)",
+    ),
+    (
+        "[top1]",
+        "[top_1]",
+        "r.yaml:12: benchmark.accuracy.metrics[0]: 'top_1' is not a metric; did you mean 'top1'? (top1, top5, mae, "
+        "mse, reconstruction_mae, reconstruction_mse, roc_auc, or module:function)",
+    ),
+    (
+        "[cpu]",
+        "[cpu, xnn]",
+        "r.yaml:13: benchmark.latency.delegates[1]: 'xnn' is not a delegate; did you mean 'xnnpack'? (cpu, xnnpack)",
+    ),
+    ("1e-2", ".nan", "r.yaml:15: gate.int8.accuracy.max_drop: expected a finite number, got nan"),
+    # between fields
+    (
+        "  - dynamic",
+        "  - int8",
+        "r.yaml:10: variants[1]: the name 'int8' is taken by variants[0]; give one of them another name",
+    ),
+    (
+        "  calibration: {path: images}\n",
+        "",
+        "r.yaml:9: variants[1]: scheme int8 needs a representative dataset; add dataset.calibration",
+    ),
+    (
+        "  int8: {acc",
+        "  int_8: {acc",
+        "r.yaml:15: gate.int_8: 'int_8' is not a variant; did you mean 'int8'? (dynamic, int8, float32)",
+    ),
+    (
+        "  int8: {accuracy: {max_drop: 1e-2}, ",
+        "  dynamic: {",
+        "r.yaml:15: gate.dynamic.fully_integer: scheme dynamic computes in floating point; "
+        "gate an int8 or int16x8 variant",
+    ),
+    (
+        "{max_drop: 1e-2}",
+        "{metric: top5}",
+        "r.yaml:15: gate.int8.accuracy.metric: 'top5' is not measured; did you mean 'top1'? (measured: top1); "
+        "add it to benchmark.accuracy.metrics",
+    ),
+    (
+        "fully_integer: true",
+        "latency: {delegate: xnnpack}",
+        "r.yaml:15: gate.int8.latency.delegate: 'xnnpack' is not measured (measured: cpu); "
+        "add it to benchmark.latency.delegates",
+    ),
+    (
+        "fully_integer: true",
+        "latency: {threads: 4}",
+        "r.yaml:15: gate.int8.latency.threads: 4 threads are not measured (measured: 1); "
+        "add them to benchmark.latency.threads",
+    ),
+    (
+        "[top1]",
+        "[top1, top1]",
+        "r.yaml:12: benchmark.accuracy.metrics[1]: top1 of the same output is already metrics[0]; remove one of them",
+    ),
+    (
+        "labels: folders",
+        "labels: none",
+        "r.yaml:12: benchmark.accuracy.metrics[0]: top1 needs labels, but dataset.evaluation.labels is 'none'; "
+        "give labels",
+    ),
+    (
+        "  calibration: {path: images}",
+        "  calibration: {path: images, labels: none, select: stratified}",
+        "r.yaml:6: dataset.calibration.select: stratified needs labels, but labels is 'none'; "
+        "give labels, or select: random",
+    ),
+    (
+        "{type: image}",
+        "{type: npy}\n  preprocess: [{color: gray}]",
+        "r.yaml:6: dataset.preprocess[0].color: is for images, but dataset.format.type is npy; remove this step",
+    ),
+    # YAML
+    ("name: kws", "name: kws\nname: b", "r.yaml:3: name: the key is already on line 2; keep one of them"),
+    (
+        "name: kws",
+        "name: !!python/name:os.system kws",
+        "r.yaml:2: name: the tag 'tag:yaml.org,2002:python/name:os.system' is not allowed; write a plain value",
+    ),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "message"), ONE_FAULT, ids=[case[2][:60] for case in ONE_FAULT])
+def test_one_fault(old: str, new: str, message: str) -> None:
+    assert old in VALID
+    assert message in faults(VALID.replace(old, new, 1))
+    if "tag" not in message:
+        assert len(faults(VALID.replace(old, new, 1))) == 1
+
+
+def test_all_faults_at_once_in_the_order_of_lines() -> None:
+    text = VALID.replace("kws", "1").replace("type: image", "type: imag").replace("- dynamic", "- dynami")
+    assert [re.match(r"r\.yaml:\d+: [\w.\[\]]+", line)[0] for line in faults(text)] == [  # type: ignore[index]
+        "r.yaml:2: name",
+        "r.yaml:5: dataset.format.type",
+        "r.yaml:9: variants[0]",
+    ]
+
+
+def test_list_expected() -> None:
+    text = re.sub(r"variants:\n.*\n.*\n", "variants: int8\n", VALID)
+    assert faults(text) == ["r.yaml:8: variants: expected a list, got 'int8'; write [int8]"]
+
+
+def test_evaluation_missing() -> None:
+    text = VALID.replace("  evaluation: {path: images, labels: folders}\n", "")
+    missing = "but the recipe has no evaluation samples; add dataset.evaluation"
+    assert faults(text) == [
+        f"r.yaml:11: benchmark.accuracy.metrics[0]: top1 is measured on evaluation samples, {missing}",
+        f"r.yaml:14: gate.int8.accuracy: accuracy is measured on evaluation samples, {missing}",
+    ]
+
+
+BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}, *a{n - 1}]\n" for n in range(1, 30))
+
+# (bytes of the file, the start of the message)
+UNREADABLE = [
+    (b"", "r.yaml: the recipe is empty; 'tflite-ptq init MODEL' writes one to start from"),
+    (b"# only this\n", "r.yaml: the recipe is empty; 'tflite-ptq init MODEL' writes one to start from"),
+    (b"- a\n", "r.yaml:1: expected a mapping with the keys version, name, model, variants ..., got a list; "),
+    (b"hello", "r.yaml:1: expected a mapping with the keys version, name, model, variants ..., got 'hello'; "),
+    (b"a: 1\nb: [1, 2\nc: 3\n", "r.yaml:3:2: not valid YAML: expected ',' or ']', but got ':'; check indentation"),
+    (b"a: 1\n\tb: 2\n", "r.yaml:2:1: not valid YAML: found character '\\t' that cannot start any token; indent with"),
+    (b"a: b: c\n", "r.yaml:1:5: not valid YAML: mapping values are not allowed here; quote a text that holds ': '"),
+    (b"a: *b\n", "r.yaml:1:4: not valid YAML: found undefined alias 'b'; quote a text that starts with '*'"),
+    (b"a: 1\n---\nb: 2\n", "r.yaml:2:1: not valid YAML: found another document; a recipe is one document"),
+    (b"a: 1\nb: \xff\n", "r.yaml:2: not UTF-8 text (byte 0xff); save the recipe as UTF-8"),
+    (b"a: 1\nb: \x00\n", "r.yaml:2: not valid YAML: a control character; remove it"),
+    (BOMB.encode(), "r.yaml:1: nested too deeply or too large (aliases?); write the values out"),
+    (b"a: &a [*a]\n", "r.yaml:1: nested too deeply or too large (aliases?); write the values out"),
+    (b"a: " + b"[" * 5000, "r.yaml: nested too deeply; a recipe needs fewer than 50 levels"),
+    (b" " * (5 << 20), "r.yaml: larger than 4 MiB, which no recipe is; is this the right file?"),
+]
+
+
+@pytest.mark.parametrize(("data", "message"), UNREADABLE, ids=[case[1][:60] for case in UNREADABLE])
+def test_unreadable(data: bytes, message: str) -> None:
+    Path("r.yaml").write_bytes(data)
+    with pytest.raises(RecipeError) as caught:
+        load(Path("r.yaml"))
+    assert str(caught.value).startswith(message)
+
+
+def test_missing_file_and_folder() -> None:
+    with pytest.raises(UsageError, match=r"^no\.yaml: no such recipe; 'tflite-ptq init MODEL' writes one$"):
+        load(Path("no.yaml"))
+    Path("folder").mkdir()
+    with pytest.raises(UsageError, match=r"^folder: expected a recipe file, got a folder; name the \.yaml file in it$"):
+        load(Path("folder"))
+
+
+# (what the recipe says, what comes of it; {} is the recipe's folder)
+PATHS = [
+    ("a/b", "{}/a/b"),
+    ("/a/b", "/a/b"),
+    ("${HERE_DIR}/m", "/data/here/m"),
+    ("x-${RELATIVE_DIR}", "{}/x-beside"),
+    ("${RELATIVE_DIR}/m", "{}/beside/m"),
+    ("$HOME/$${x}", "{}/$HOME/${{x}}"),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), PATHS)
+def test_paths(text: str, expected: str, tmp_path: Path) -> None:
+    assert recipe(VALID.replace("model.keras", f"'{text}'")).model.path == expected.format(tmp_path)
+
+
+def test_home_and_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/of/someone")
+    assert recipe(VALID + "output: ~/out\n").output == "/home/of/someone/out"
+
+
+def test_variable_counts_from_the_working_directory(tmp_path: Path) -> None:
+    Path("sub").mkdir()
+    Path("sub/r.yaml").write_text(VALID.replace("model.keras", "'${RELATIVE_DIR}/m'"), encoding="utf-8")
+    loaded = load(Path("sub/r.yaml"))
+    assert loaded.recipe.model.path == str(tmp_path / "beside/m")
+    assert loaded.recipe.dataset is not None and loaded.recipe.dataset.evaluation is not None
+    assert loaded.recipe.dataset.evaluation.path == str(tmp_path / "sub/images")
+
+
+@pytest.mark.parametrize(
+    ("made", "expected"),
+    [
+        (["images/y.csv", "y.csv"], "images/y.csv"),
+        (["images/other.csv", "y.csv"], "y.csv"),
+        (["images/other.csv"], "images/y.csv"),
+        ([], "y.csv"),
+    ],
+)
+def test_labels_lie_inside_the_folder_or_beside_the_recipe(made: list[str], expected: str, tmp_path: Path) -> None:
+    for name in made:
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).touch()
+    dataset = recipe(VALID.replace("labels: folders", "labels: y.csv")).dataset
+    assert dataset is not None and dataset.evaluation is not None
+    assert dataset.evaluation.labels == str(tmp_path / expected)
+
+
+def test_yaml_1_2_scalars() -> None:
+    text = VALID.replace("{type: image}", "{type: image}\n  classes: [no, on, yes, 1:30, 0..1]")
+    dataset = recipe(text).dataset
+    assert dataset is not None and dataset.classes == ("no", "on", "yes", "1:30", "0..1")
+
+
+def test_overrides() -> None:
+    changed = recipe(
+        VALID,
+        "variants.1.io=uint8",
+        "variants.0.scheme=float16",
+        "variants.2={scheme: int8, name: third}",
+        "benchmark.latency.threads=[1, 2]",
+        "model.signature=serve",
+        "dataset.evaluation.include_calibration=true",
+        "gate={}",
+    )
+    assert [(v.name, v.scheme, v.io) for v in changed.variants] == [
+        ("float16", "float16", "float32"),
+        ("int8-uint8", "int8", "uint8"),
+        ("third", "int8", "float32"),
+    ]
+    assert changed.benchmark.latency is not None and changed.benchmark.latency.threads == (1, 2)
+    assert changed.model.signature == "serve" and changed.gate == {}
+
+
+BAD_OVERRIDES = [
+    ("variants", "--set variants: expected key.path=value, for example --set variants.0.io=int8"),
+    ("model..path=1", "--set model..path=1: expected key.path=value, for example --set variants.0.io=int8"),
+    (
+        "model.pth=x",
+        "--set model.pth=x: model.pth: unknown key; did you mean 'path'? (allowed: path, signature, inputs, trust)",
+    ),
+    (
+        "variants.x.io=int8",
+        "--set variants.x.io=int8: variants is a list; name its entry by number (0 to 1, or 2 to add one), not 'x'",
+    ),
+    (
+        "variants.9=int8",
+        "--set variants.9=int8: variants is a list; name its entry by number (0 to 1, or 2 to add one), not '9'",
+    ),
+    ("name.x=1", "--set name.x=1: name is 'kws' and holds no keys; set name itself"),
+    (
+        "name=[",
+        "--set name=[: the value is not valid YAML (expected the node content, but found '<stream end>'); "
+        "put it in quotes",
+    ),
+    (
+        "variants.0=int_8",
+        f"--set variants.0=int_8: variants[0]: 'int_8' is not a scheme; did you mean 'int8'? {SCHEMES}",
+    ),
+    (
+        "dataset.calibration.samples=x",
+        "--set dataset.calibration.samples=x: dataset.calibration.samples: expected a whole number, got 'x'",
+    ),
+]
+
+
+@pytest.mark.parametrize(("override", "message"), BAD_OVERRIDES)
+def test_bad_override(override: str, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        recipe(VALID, override)
+    assert str(caught.value) == message
+
+
+def test_json_schema_takes_short_forms() -> None:
+    schema = json_schema()
+    assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    definitions = schema["$defs"]
+    assert isinstance(definitions, dict)
+    assert definitions["Variant"]["anyOf"][0] == {"type": "string", "enum": ["dynamic", "float16", "int8", "int16x8"]}
+    assert "name" not in definitions["Variant"]["anyOf"][1].get("required", [])
+    assert {"enum"} in [set(form) for form in definitions["Metric"]["anyOf"][0]["anyOf"]]
+    for block, key in [("MeanStd", "mean"), ("LatencySettings", "threads"), ("LatencySettings", "delegates")]:
+        assert [form.get("type") == "array" for form in definitions[block]["properties"][key]["anyOf"]] == [False, True]

@@ -1,0 +1,154 @@
+"""Rules between fields of a valid recipe: combinations that cannot work. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tflite_ptq.recipe.dataset import Dataset, ImageFormat, KeyLabels, NpzFormat, Subset
+from tflite_ptq.recipe.faults import Fault, nearest
+from tflite_ptq.recipe.gate import GateLimits, LatencyLimits
+from tflite_ptq.recipe.schema import FLOAT32, INTEGER_SCHEMES, UNLABELLED_METRICS, Recipe
+
+_ADD_EVALUATION = "but the recipe has no evaluation samples; add dataset.evaluation"
+
+
+def faults_of(recipe: Recipe) -> list[Fault]:
+    """Every broken rule of ``recipe``, each with its place."""
+    return [*_variants(recipe), *_dataset(recipe), *_metrics(recipe), *_gate(recipe)]
+
+
+def _variants(recipe: Recipe) -> Iterator[Fault]:
+    seen: dict[str, int] = {}
+    for index, variant in enumerate(recipe.variants):
+        # Names are file names: on some disks 'Small' and 'small' are one file.
+        first = seen.setdefault(variant.name.lower(), index)
+        if first != index:
+            yield Fault(
+                ("variants", index),
+                f"the name '{variant.name}' is taken by variants[{first}]; give one of them another name",
+            )
+        if variant.needs_calibration and (recipe.dataset is None or recipe.dataset.calibration is None):
+            yield Fault(
+                ("variants", index),
+                f"scheme {variant.scheme} needs a representative dataset; add dataset.calibration",
+            )
+
+
+def _dataset(recipe: Recipe) -> Iterator[Fault]:
+    dataset = recipe.dataset
+    if dataset is None:
+        return
+    for name, subset in (("calibration", dataset.calibration), ("evaluation", dataset.evaluation)):
+        if subset is None:
+            continue
+        yield from _subset(dataset, name, subset)
+        if subset.select == "stratified" and subset.labels == "none":
+            yield Fault(
+                ("dataset", name, "select"),
+                "stratified needs labels, but labels is 'none'; give labels, or select: random",
+            )
+    if not isinstance(dataset.format, ImageFormat):
+        for index, step in enumerate(dataset.preprocess):
+            key = "resize" if step.resize else "center_crop" if step.center_crop else "color" if step.color else None
+            if key:
+                yield Fault(
+                    ("dataset", "preprocess", index, key),
+                    f"is for images, but dataset.format.type is {dataset.format.type}; remove this step",
+                )
+    classes = dataset.classes or ()
+    for index, label in enumerate(classes):
+        if label in classes[:index]:
+            yield Fault(
+                ("dataset", "classes", index),
+                f"'{label}' is already class {classes.index(label)}; name each class once",
+            )
+
+
+def _subset(dataset: Dataset, name: str, subset: Subset) -> Iterator[Fault]:
+    if isinstance(subset.labels, KeyLabels) and not isinstance(dataset.format, NpzFormat):
+        yield Fault(
+            ("dataset", name, "labels"),
+            f"{{key: ...}} names an array of an .npz, but dataset.format.type is {dataset.format.type}; "
+            "give a .csv or .npy path, 'folders' or 'none'",
+        )
+
+
+def _metrics(recipe: Recipe) -> Iterator[Fault]:
+    evaluation = recipe.dataset.evaluation if recipe.dataset else None
+    seen: dict[tuple[str, str | None, str], int] = {}
+    for index, metric in enumerate(recipe.benchmark.accuracy.metrics):
+        loc = ("benchmark", "accuracy", "metrics", index)
+        first = seen.setdefault((metric.name, metric.output, metric.score), index)
+        if first != index:
+            yield Fault(loc, f"{metric.name} of the same output is already metrics[{first}]; remove one of them")
+        if evaluation is None:
+            yield Fault(loc, f"{metric.name} is measured on evaluation samples, {_ADD_EVALUATION}")
+        elif evaluation.labels == "none" and not metric.custom and metric.name not in UNLABELLED_METRICS:
+            yield Fault(loc, f"{metric.name} needs labels, but dataset.evaluation.labels is 'none'; give labels")
+
+
+def _gate(recipe: Recipe) -> Iterator[Fault]:
+    schemes = {variant.name: variant.scheme for variant in recipe.variants}
+    names = (*schemes, FLOAT32)
+    has_evaluation = recipe.dataset is not None and recipe.dataset.evaluation is not None
+    for name, limits in recipe.gate.items():
+        loc = ("gate", name)
+        if name not in names:
+            yield Fault(loc, f"'{name}' is not a variant{nearest(name, names)} ({', '.join(names)})")
+            continue
+        if limits.fully_integer and schemes.get(name) not in INTEGER_SCHEMES:
+            yield Fault(
+                (*loc, "fully_integer"),
+                f"scheme {schemes.get(name, FLOAT32)} computes in floating point; gate an int8 or int16x8 variant",
+            )
+        for key, asked in (("accuracy", limits.accuracy), ("fidelity", limits.fidelity)):
+            if asked is not None and not has_evaluation:
+                yield Fault((*loc, key), f"{key} is measured on evaluation samples, {_ADD_EVALUATION}")
+        if has_evaluation:
+            yield from _gate_accuracy(recipe, name, limits)
+        if limits.latency is not None:
+            yield from _gate_latency(recipe, name, limits.latency)
+
+
+def _gate_accuracy(recipe: Recipe, name: str, limits: GateLimits) -> Iterator[Fault]:
+    if limits.accuracy is None:
+        return
+    evaluation = recipe.dataset.evaluation if recipe.dataset else None
+    unlabelled = evaluation is not None and evaluation.labels == "none"
+    default = () if unlabelled else ("top1",)
+    measured = tuple(metric.name for metric in recipe.benchmark.accuracy.metrics) or default
+    asked = limits.accuracy.metric
+    if not measured:
+        yield Fault(
+            ("gate", name, "accuracy"),
+            "no metric is measured: dataset.evaluation.labels is 'none'; "
+            "give labels, add benchmark.accuracy.metrics, or gate fidelity",
+        )
+    # Where one metric is measured on several outputs the report calls it name(output).
+    elif asked is not None and asked.partition("(")[0] not in measured:
+        yield Fault(
+            ("gate", name, "accuracy", "metric"),
+            f"'{asked}' is not measured{nearest(asked, measured)} "
+            f"(measured: {', '.join(measured)}); add it to benchmark.accuracy.metrics",
+        )
+
+
+def _gate_latency(recipe: Recipe, name: str, limits: LatencyLimits) -> Iterator[Fault]:
+    settings = recipe.benchmark.latency
+    loc = ("gate", name, "latency")
+    if settings is None:
+        yield Fault(loc, "latency is not measured: benchmark.latency is null; set it or remove this limit")
+        return
+    if limits.delegate is not None and limits.delegate not in settings.delegates:
+        allowed = settings.delegates
+        yield Fault(
+            (*loc, "delegate"),
+            f"'{limits.delegate}' is not measured{nearest(limits.delegate, allowed)} "
+            f"(measured: {', '.join(allowed)}); add it to benchmark.latency.delegates",
+        )
+    if limits.threads is not None and limits.threads not in settings.threads:
+        yield Fault(
+            (*loc, "threads"),
+            f"{limits.threads} threads are not measured (measured: {', '.join(map(str, settings.threads))}); "
+            "add them to benchmark.latency.threads",
+        )
