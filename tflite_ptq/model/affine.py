@@ -1,0 +1,100 @@
+"""Affine quantization: real = scale * (quantized - zero_point). Pure arithmetic on arrays.
+
+Rounding is half away from zero, as in TFLite's reference kernel: ``AffineQuantize`` computes
+``TfLiteRound(real / scale) + zero_point`` and clamps to the dtype's range, and ``TfLiteRound`` is ``std::round``
+(tensorflow/lite/kernels/internal/reference/quantize.h, tensorflow/lite/kernels/internal/cppmath.h).
+``Dequantize`` is ``scale * (quantized - zero_point)`` (.../reference/dequantize.h).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+_BELOW_HALF_32 = np.nextafter(np.float32(0.5), np.float32(0))
+_BELOW_HALF_64 = np.nextafter(np.float64(0.5), np.float64(0))
+
+Real = NDArray[np.float32] | NDArray[np.float64]
+Array = NDArray[np.generic]
+
+
+def round_half_away(values: Real) -> Real:
+    """``std::round``: to the nearest integer, ties away from zero. Any shape; float32 stays float32.
+
+    Adding the largest number below 0.5, not 0.5 itself: 0.49999997 + 0.5 is 1.0 in float32.
+    """
+    below_half = _BELOW_HALF_32 if values.dtype == np.float32 else _BELOW_HALF_64
+    return np.trunc(values + np.copysign(below_half, values))
+
+
+def quantize(real: Array, scale: float, zero_point: int, dtype: DTypeLike) -> Array:
+    """``clip(round(real / scale) + zero_point)`` in ``dtype`` (an integer dtype), of the shape of ``real``.
+
+    ``real`` must be without NaN; infinity is clipped. ``scale`` is positive. int32 is computed in float64, the
+    narrower dtypes in float32 as the kernels do.
+    """
+    return _quantize(real, np.asarray(scale, np.float64), np.asarray(zero_point, np.float64), np.dtype(dtype))
+
+
+def dequantize(quantized: Array, scale: float, zero_point: int) -> NDArray[np.float32]:
+    """``scale * (quantized - zero_point)`` as float32, of the shape of ``quantized``."""
+    return _dequantize(quantized, np.asarray(scale, np.float64), np.asarray(zero_point, np.float64))
+
+
+def quantize_per_channel(
+    real: Array, scales: Sequence[float], zero_points: Sequence[int], quantized_dimension: int, dtype: DTypeLike
+) -> Array:
+    """As ``quantize`` with one scale and zero point for each index of axis ``quantized_dimension``.
+
+    Raises ``ValueError`` where their number is not the length of that axis.
+    """
+    scale, zero_point = _along(real, scales, zero_points, quantized_dimension)
+    return _quantize(real, scale, zero_point, np.dtype(dtype))
+
+
+def dequantize_per_channel(
+    quantized: Array, scales: Sequence[float], zero_points: Sequence[int], quantized_dimension: int
+) -> NDArray[np.float32]:
+    """As ``dequantize`` with one scale and zero point for each index of axis ``quantized_dimension``.
+
+    Raises ``ValueError`` where their number is not the length of that axis.
+    """
+    scale, zero_point = _along(quantized, scales, zero_points, quantized_dimension)
+    return _dequantize(quantized, scale, zero_point)
+
+
+def _along(
+    values: Array, scales: Sequence[float], zero_points: Sequence[int], axis: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    channels = values.shape[axis]
+    if len(scales) != channels or len(zero_points) != channels:
+        raise ValueError(
+            f"{len(scales)} scales and {len(zero_points)} zero points for {channels} channels (axis {axis})"
+        )
+    # (C,) -> (1, ..., C, ..., 1)
+    shape = [1] * values.ndim
+    shape[axis] = channels
+    return np.asarray(scales, np.float64).reshape(shape), np.asarray(zero_points, np.float64).reshape(shape)
+
+
+def _quantize(
+    real: Array, scale: NDArray[np.float64], zero_point: NDArray[np.float64], dtype: np.dtype[np.generic]
+) -> Array:
+    limits = np.iinfo(dtype.name)
+    # float32 cannot hold every int32; it holds every sum of the narrower dtypes.
+    work: DTypeLike = np.float64 if dtype.itemsize >= 4 else np.float32
+    ratio: Real = real.astype(work, copy=False) / scale.astype(work)
+    shifted = round_half_away(ratio) + zero_point.astype(work)
+    clipped: Array = np.clip(shifted, limits.min, limits.max)
+    return clipped.astype(dtype)
+
+
+def _dequantize(quantized: Array, scale: NDArray[np.float64], zero_point: NDArray[np.float64]) -> NDArray[np.float32]:
+    if quantized.dtype.itemsize >= 4:
+        wide: NDArray[np.float64] = quantized.astype(np.float64)
+        return ((wide - zero_point) * scale).astype(np.float32)
+    # Exact up to the last rounding: the difference needs 17 bits, float32 holds 24.
+    narrow: NDArray[np.float32] = quantized.astype(np.float32)
+    return (narrow - zero_point.astype(np.float32)) * scale.astype(np.float32)

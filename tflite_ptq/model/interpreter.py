@@ -1,0 +1,228 @@
+"""LiteRT: the only door to ``ai_edge_litert.interpreter``. One ``Runner`` is one interpreter; it is not thread-safe.
+
+Inputs and outputs are named as the model's signature names them (where it has exactly one, or ``serving_default``),
+else as their tensors are named, in the order of the subgraph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol, TypedDict, cast
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
+from numpy.typing import NDArray
+
+from tflite_ptq.errors import MeasurementError, ModelError
+from tflite_ptq.model.affine import dequantize, quantize
+from tflite_ptq.model.delegation import Node, count_operators
+from tflite_ptq.model.refusal import explain
+from tflite_ptq.result import TensorInfo
+
+Array = NDArray[np.generic]
+Delegate = Literal["cpu", "xnnpack"]
+
+_RESOLVERS = {"cpu": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES, "xnnpack": OpResolverType.BUILTIN}
+_QUANTIZED = frozenset({"int8", "uint8", "int16"})
+
+
+class _Details(TypedDict):
+    """What LiteRT tells of a tensor. ``quantization`` is (scale, zero point); scale 0 means not quantized."""
+
+    name: str
+    index: int
+    shape: NDArray[np.int32]
+    shape_signature: NDArray[np.int32]
+    dtype: type[np.generic]
+    quantization: tuple[float, int]
+
+
+class _Interpreter(Protocol):
+    """The part of LiteRT's interpreter that is used."""
+
+    def allocate_tensors(self) -> None: ...
+    def get_input_details(self) -> Sequence[_Details]: ...
+    def get_output_details(self) -> Sequence[_Details]: ...
+    def _get_full_signature_list(self) -> Mapping[str, Mapping[str, Mapping[str, int]]]: ...
+    def _get_ops_details(self) -> Sequence[Node]: ...
+    def resize_tensor_input(self, input_index: int, tensor_size: tuple[int, ...], strict: bool = False) -> None: ...
+    def set_tensor(self, tensor_index: int, value: Array) -> None: ...
+    def get_tensor(self, tensor_index: int) -> Array: ...
+    def invoke(self) -> None: ...
+
+
+@dataclass
+class _Slot:
+    """An input or output: its place in the interpreter and, for an input, the shape it has now."""
+
+    info: TensorInfo
+    name: str
+    index: int
+    dtype: np.dtype[np.generic]
+    scale: float | None
+    zero_point: int
+    shape: tuple[int, ...]
+
+
+class Runner:
+    """A ``.tflite`` file, opened and ready to run with ``threads`` threads.
+
+    ``delegate``: ``cpu`` runs the built-in kernels alone, ``xnnpack`` lets LiteRT apply its XNNPACK delegate, as
+    applications do. Raises ``ModelError`` where the file cannot be opened or holds an operator without a kernel.
+    """
+
+    def __init__(self, path: Path, delegate: Delegate, threads: int) -> None:
+        self.path = path
+        if not path.is_file():
+            raise ModelError(f"{path}: no such file; give the path of a .tflite file")
+        try:
+            self._interpreter = cast(
+                _Interpreter,
+                Interpreter(
+                    model_path=str(path), num_threads=threads, experimental_op_resolver_type=_RESOLVERS[delegate]
+                ),
+            )
+            self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise ModelError(explain(path, str(error))) from error
+        names = self._signature()
+        self._inputs = self._slots("inputs", self._interpreter.get_input_details(), names)
+        self._outputs = self._slots("outputs", self._interpreter.get_output_details(), names)
+        self._by_name = {slot.name: slot for slot in self._inputs}
+
+    @property
+    def inputs(self) -> tuple[TensorInfo, ...]:
+        """The inputs; shapes include the batch dimension, -1 is a dimension left dynamic."""
+        return tuple(slot.info for slot in self._inputs)
+
+    @property
+    def outputs(self) -> tuple[TensorInfo, ...]:
+        """The outputs, as ``inputs``."""
+        return tuple(slot.info for slot in self._outputs)
+
+    def operators(self) -> tuple[int, int]:
+        """``(taken by the delegate, all)`` operators of the main subgraph."""
+        return count_operators(self._interpreter._get_ops_details())
+
+    @property
+    def delegated_ops(self) -> int:
+        """How many operators the delegate took; 0 without one."""
+        return self.operators()[0]
+
+    @property
+    def total_ops(self) -> int:
+        """How many operators the main subgraph has, as stored in the file."""
+        return self.operators()[1]
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """One inference. ``inputs``: real values, or values in the input's own dtype, each of its whole shape.
+
+        Real values for a quantized input are quantized with the model's scale and zero point, rounded and clipped.
+        Quantized outputs come back as float32, others in their own dtype; all are copies. Dynamic dimensions follow
+        the values. Raises ``MeasurementError`` for missing or unknown names, wrong shapes or dtypes, and where the
+        interpreter fails.
+        """
+        if inputs.keys() != self._by_name.keys():
+            raise MeasurementError(self._wrong_names(inputs))
+        interpreter = self._interpreter
+        for slot in self._inputs:
+            value = inputs[slot.name]
+            if value.shape != slot.shape:
+                self._resize(slot, value.shape)
+            interpreter.set_tensor(slot.index, value if value.dtype == slot.dtype else self._converted(slot, value))
+        self.invoke()
+        results: dict[str, Array] = {}
+        for slot in self._outputs:
+            raw = interpreter.get_tensor(slot.index)
+            results[slot.name] = raw if slot.scale is None else dequantize(raw, slot.scale, slot.zero_point)
+        return results
+
+    def set_raw(self, position: int, value: Array) -> None:
+        """Copy ``value`` (own dtype, current shape) into the input at ``position`` of ``inputs``."""
+        self._interpreter.set_tensor(self._inputs[position].index, value)
+
+    def invoke(self) -> None:
+        """Run the model on the tensors set. Raises ``MeasurementError`` where the interpreter fails."""
+        try:
+            self._interpreter.invoke()
+        except (ValueError, RuntimeError) as error:
+            raise MeasurementError(f"{self.path}: the interpreter failed: {_one_line(error)}") from error
+
+    def get_raw(self, position: int) -> Array:
+        """A copy of the output at ``position`` of ``outputs``, in its own dtype."""
+        return self._interpreter.get_tensor(self._outputs[position].index)
+
+    def raw_shape(self, position: int) -> tuple[int, ...]:
+        """The shape that the input at ``position`` has now (dynamic dimensions start as 1)."""
+        return self._inputs[position].shape
+
+    def _signature(self) -> Mapping[str, Mapping[str, int]] | None:
+        signatures = self._interpreter._get_full_signature_list()
+        if len(signatures) == 1:
+            return next(iter(signatures.values()))
+        return signatures.get("serving_default")
+
+    def _slots(
+        self, side: str, details: Sequence[_Details], signature: Mapping[str, Mapping[str, int]] | None
+    ) -> tuple[_Slot, ...]:
+        by_index = {detail["index"]: detail for detail in details}
+        named = {} if signature is None else dict(signature[side])
+        if set(named.values()) != set(by_index):  # the signature belongs to another subgraph, or there is none
+            named = {detail["name"]: detail["index"] for detail in details}
+        place = list(by_index)
+        order = sorted(named.items(), key=lambda item: place.index(item[1]))
+        return tuple(self._slot(name, by_index[index]) for name, index in order)
+
+    def _slot(self, name: str, detail: _Details) -> _Slot:
+        dtype = np.dtype(detail["dtype"])
+        if dtype.kind in "SUO":
+            raise ModelError(f"{self.path}: tensor '{name}' holds strings; only numbers can be measured")
+        shape = tuple(int(size) for size in detail["shape"])
+        signature = tuple(int(size) for size in detail["shape_signature"]) or shape
+        scale, zero_point = detail["quantization"]
+        quantized = dtype.name in _QUANTIZED and scale != 0
+        info = TensorInfo(
+            name=name,
+            shape=signature,
+            dtype=dtype.name,
+            scale=float(scale) if quantized else None,
+            zero_point=int(zero_point) if quantized else None,
+        )
+        return _Slot(info, name, int(detail["index"]), dtype, info.scale, int(zero_point), shape)
+
+    def _resize(self, slot: _Slot, shape: tuple[int, ...]) -> None:
+        declared = slot.info.shape
+        fits = len(shape) == len(declared) and all(want in (-1, got) for want, got in zip(declared, shape, strict=True))
+        if not fits:
+            raise MeasurementError(f"{self.path}: input '{slot.name}': expected shape {declared}, got {shape}")
+        try:
+            self._interpreter.resize_tensor_input(slot.index, shape, strict=True)
+            self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise MeasurementError(
+                f"{self.path}: input '{slot.name}' cannot be resized to {shape}: {_one_line(error)}"
+            ) from error
+        slot.shape = shape
+
+    def _converted(self, slot: _Slot, value: Array) -> Array:
+        if slot.scale is not None:
+            return quantize(value, slot.scale, slot.zero_point, slot.dtype)
+        if not np.can_cast(value.dtype, slot.dtype, "same_kind"):
+            raise MeasurementError(
+                f"{self.path}: input '{slot.name}': expected {slot.dtype.name}, got {value.dtype.name}"
+            )
+        return value.astype(slot.dtype)
+
+    def _wrong_names(self, inputs: Mapping[str, Array]) -> str:
+        known = ", ".join(repr(name) for name in self._by_name)
+        unknown = [name for name in inputs if name not in self._by_name]
+        if unknown:
+            return f"{self.path}: the model has no input '{unknown[0]}'; its inputs are {known}"
+        missing = next(name for name in self._by_name if name not in inputs)
+        return f"{self.path}: no values for input '{missing}'; the model's inputs are {known}"
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

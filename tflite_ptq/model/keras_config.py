@@ -1,0 +1,90 @@
+"""The inputs that a Keras model's JSON configuration declares (pure; Keras 2 and 3, Sequential and Functional)."""
+
+from __future__ import annotations
+
+from tflite_ptq.result import TensorInfo
+
+_SHAPE_KEYS = ("batch_shape", "batch_input_shape")
+
+
+def inputs_of(config: object) -> tuple[TensorInfo, ...] | None:
+    """Inputs in the model's own order, named after their ``InputLayer``; ``None`` where the configuration does not
+    tell (subclassed models, a Sequential that was never built)."""
+    inner = _mapping(_mapping(config).get("config"))
+    # Keras before 2.3 wrote a Sequential's layers without a mapping around them.
+    layers = _mapping(config).get("config") if not inner else inner.get("layers")
+    if not isinstance(layers, list) or not layers:
+        return None
+    if "input_layers" in inner:
+        return _functional(layers, inner["input_layers"])
+    return _sequential(layers, inner)
+
+
+def _functional(layers: list[object], declared: object) -> tuple[TensorInfo, ...] | None:
+    by_name: dict[str, TensorInfo] = {}
+    for layer in layers:
+        info = _input(layer)
+        if info is not None:
+            by_name[info.name] = info
+    names = _names(declared)
+    if not names or any(name not in by_name for name in names):
+        return None
+    return tuple(by_name[name] for name in names)
+
+
+def _names(declared: object) -> list[str]:
+    """Layer names out of ``["x", 0, 0]``, or lists or mappings of such."""
+    if isinstance(declared, dict):
+        return [name for value in declared.values() for name in _names(value)]
+    if isinstance(declared, list) and declared:
+        if isinstance(declared[0], str):
+            return [declared[0]]
+        return [name for value in declared for name in _names(value)]
+    return []
+
+
+def _sequential(layers: list[object], inner: dict[str, object]) -> tuple[TensorInfo, ...] | None:
+    first = _mapping(layers[0])
+    if first.get("class_name") == "InputLayer":
+        info = _input(first)
+        return None if info is None else (info,)
+    nested = inputs_of(first)
+    if nested is not None:
+        return nested
+    settings = _mapping(first.get("config"))
+    shape = next((settings[key] for key in _SHAPE_KEYS if settings.get(key)), inner.get("build_input_shape"))
+    dimensions = _shape(shape)
+    if dimensions is None:
+        return None
+    # Keras names the input it makes for a first layer after that layer.
+    name = f"{settings.get('name', first.get('name', 'layer'))}_input"
+    return (TensorInfo(name=name, shape=dimensions, dtype=_dtype(settings.get("dtype"))),)
+
+
+def _input(layer: object) -> TensorInfo | None:
+    entry = _mapping(layer)
+    settings = _mapping(entry.get("config"))
+    shape = _shape(next((settings[key] for key in _SHAPE_KEYS if key in settings), None))
+    if entry.get("class_name") != "InputLayer" or shape is None:
+        return None
+    return TensorInfo(
+        name=str(settings.get("name", entry.get("name"))), shape=shape, dtype=_dtype(settings.get("dtype"))
+    )
+
+
+def _shape(value: object) -> tuple[int, ...] | None:
+    """Keras 3 may wrap a tuple as ``{"class_name": "__tuple__", "items": [...]}``."""
+    items = _mapping(value).get("items", value)
+    if not isinstance(items, list) or not all(item is None or isinstance(item, int) for item in items):
+        return None
+    return tuple(-1 if item is None else item for item in items)
+
+
+def _dtype(value: object) -> str:
+    """A name, or a serialized policy; under a mixed policy inputs are float32."""
+    name = value if isinstance(value, str) else _mapping(_mapping(value).get("config")).get("name")
+    return name if isinstance(name, str) and not name.startswith("mixed_") else "float32"
+
+
+def _mapping(value: object) -> dict[str, object]:
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,136 @@
+"""Keras 2 and Keras 3 files: which of the two wrote it, whether it holds code, and loading it with the right one.
+
+Keras 3 refuses much of what Keras 2 wrote (DepthwiseConv2D's ``groups``, optimizer slots of SavedModels), so files of
+Keras 2 go through tf-keras, without the user having to know.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol, cast
+
+import h5py
+import tensorflow as tf
+
+from tflite_ptq.errors import ModelError
+
+
+class KerasTensor(Protocol):
+    """A symbolic input; ``shape[0]`` is the batch."""
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str
+
+
+class Loaded(Protocol):
+    """What is used of a Keras model; ``variables`` are ``tf.Variable``."""
+
+    inputs: Sequence[KerasTensor]
+    output_names: Sequence[str]
+    variables: Sequence[tf.Variable]
+
+    def call(self, tensors: object) -> object:
+        """The forward pass in inference mode."""
+
+
+class _Model:
+    """A Keras model of either version behind one face."""
+
+    def __init__(self, model: tf.Module) -> None:
+        self.inputs: Sequence[KerasTensor] = list(model.inputs or ())
+        self.output_names: Sequence[str] = list(getattr(model, "output_names", None) or ())
+        # A Keras 3 variable wraps the tf.Variable that a SavedModel must track; a Keras 2 one is it.
+        self.variables: Sequence[tf.Variable] = [
+            v if isinstance(v, tf.Variable) or not hasattr(v, "value") else v.value for v in model.variables
+        ]
+        self._model = model
+
+    def call(self, tensors: object) -> object:
+        return self._model(tensors, training=False)
+
+
+def is_keras2_saved_model(folder: Path) -> bool:
+    """Whether tf-keras saved this SavedModel: its object graph names Keras 2 classes."""
+    graph = (folder / "saved_model.pb").read_bytes()
+    return any(mark in graph for mark in (b"_tf_keras_network", b"_tf_keras_sequential", b"_tf_keras_model"))
+
+
+def load(path: Path, *, trust: bool) -> Loaded:
+    """Loads a ``.keras`` or ``.h5`` file or a Keras 2 SavedModel folder, not compiled.
+
+    Raises ``ModelError`` for a broken file, for classes that are not Keras' own, and for code (Lambda layers) in the
+    file unless ``trust``.
+    """
+    config, version = _config(path)
+    if config is not None and not trust:
+        _refuse_code(path, config)
+    names = ("tf_keras", "keras") if version.startswith("2") else ("keras", "tf_keras")
+    failures: list[str] = []
+    for name in names if not version else names[:1]:
+        try:
+            module = importlib.import_module(name)
+            load_model = cast("Callable[..., tf.Module]", module.models.load_model)
+            options: dict[str, bool] = {} if path.is_dir() else {"safe_mode": not trust}
+            return _Model(load_model(str(path), compile=False, **options))
+        except Exception as error:  # a model file runs Keras' whole deserializer: any kind can come out
+            failures.append(f"{name}: {_reason(error)}")
+    raise ModelError(
+        f"{path}: cannot be loaded ({'; '.join(failures)}); if it has layers of your own, export it as a SavedModel "
+        "(model.export(folder)) and name that folder as model.path"
+    )
+
+
+def _config(path: Path) -> tuple[object, str]:
+    """The file's layer configuration and the version of Keras that wrote it ('' where it does not say)."""
+    if path.is_dir():
+        return None, "2"
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                metadata = json.loads(archive.read("metadata.json"))
+                return json.loads(archive.read("config.json")), str(metadata.get("keras_version", ""))
+        with h5py.File(path) as file:
+            config, version = file.attrs.get("model_config"), file.attrs.get("keras_version", "")
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise ModelError(
+            f"{path}: the file is damaged or cut short ({_reason(error)}); save or copy it again"
+        ) from error
+    if config is None:
+        raise ModelError(
+            f"{path}: holds weights without an architecture (saved with save_weights); save the whole model with "
+            "model.save('model.keras')"
+        )
+    return json.loads(config), version.decode() if isinstance(version, bytes) else str(version)
+
+
+def _refuse_code(path: Path, config: object) -> None:
+    names = sorted(_lambdas(config))
+    if names:
+        raise ModelError(
+            f"{path}: the file holds code that would run on this machine (Lambda layer {', '.join(names)}); if you "
+            "trust where it comes from, say so in the recipe: model: {trust: true}"
+        )
+
+
+def _lambdas(config: object) -> set[str]:
+    found: set[str] = set()
+    if isinstance(config, dict):
+        if config.get("class_name") in ("Lambda", "__lambda__"):
+            inner = config.get("config")
+            found.add(str(inner.get("name", "lambda")) if isinstance(inner, dict) else "lambda")
+        for value in config.values():
+            found |= _lambdas(value)
+    elif isinstance(config, list):
+        for value in config:
+            found |= _lambdas(value)
+    return found
+
+
+def _reason(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0][:300] if lines else type(error).__name__

@@ -1,0 +1,102 @@
+"""Input specs of a source model without TensorFlow, for ``check`` and the like.
+
+``.keras`` and SavedModel are read with the standard library alone; ``.h5`` imports h5py and ``.tflite`` the
+flatbuffer schema, and with them numpy.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+
+from tflite_ptq.errors import ModelError
+from tflite_ptq.model.filetype import Kind, kind
+from tflite_ptq.model.keras_config import inputs_of
+from tflite_ptq.model.saved_model_proto import signatures
+from tflite_ptq.result import TensorInfo
+
+__all__ = ["Kind", "kind", "read_inputs"]
+
+_DEFAULT_SIGNATURE = "serving_default"
+
+
+def read_inputs(path: Path, signature: str | None) -> tuple[TensorInfo, ...] | None:
+    """Inputs of the model at ``path``; ``None`` where only TensorFlow can tell (subclassed models, no signature).
+
+    ``signature`` picks a SavedModel's or ``.tflite``'s signature; ``None``: ``serving_default``, or the only one.
+    Shapes include the batch dimension; -1 is a dimension left open. Raises ``ModelError`` for a missing, foreign or
+    broken model and for a signature that it does not have.
+    """
+    what = kind(path)
+    if what == "saved_model":
+        return _saved_model(path, signature)
+    if what == "tflite":
+        return _tflite(path, signature)
+    if signature is not None:
+        raise ModelError(f"{path}: model.signature is '{signature}', but Keras files have no signatures; leave it out")
+    return _keras(path) if what == "keras" else _h5(path)
+
+
+def _saved_model(path: Path, signature: str | None) -> tuple[TensorInfo, ...] | None:
+    file = path / "saved_model.pb"
+    try:
+        found = signatures(file.read_bytes())
+    except OSError as error:
+        raise ModelError(f"{file}: cannot be read ({error.strerror or error}); check its permissions") from None
+    except ValueError as error:
+        raise ModelError(f"{file}: is damaged or no SavedModel ({error}); export or copy it again") from None
+    key = _choose(path, list(found), signature)
+    return None if key is None else found[key]
+
+
+def _tflite(path: Path, signature: str | None) -> tuple[TensorInfo, ...]:
+    from tflite_ptq.model.flatbuffer import describe
+
+    description = describe(path)
+    key = _choose(path, [entry.key for entry in description.signatures], signature)
+    return next((entry.inputs for entry in description.signatures if entry.key == key), description.inputs)
+
+
+def _choose(path: Path, keys: list[str], wanted: str | None) -> str | None:
+    listed = ", ".join(keys) or "none"
+    if wanted is not None:
+        if wanted not in keys:
+            raise ModelError(f"{path}: has no signature '{wanted}' (it has: {listed}); correct model.signature")
+        return wanted
+    if _DEFAULT_SIGNATURE in keys:
+        return _DEFAULT_SIGNATURE
+    if len(keys) > 1:
+        raise ModelError(f"{path}: has several signatures ({listed}); choose one with model.signature")
+    return keys[0] if keys else None
+
+
+def _keras(path: Path) -> tuple[TensorInfo, ...] | None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            text = archive.read("config.json")
+    except (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError) as error:
+        raise ModelError(f"{path}: is a damaged .keras archive ({error}); save or copy it again") from None
+    return _config(path, text)
+
+
+def _h5(path: Path) -> tuple[TensorInfo, ...] | None:
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            text = file.attrs.get("model_config")
+    except (OSError, KeyError, RuntimeError) as error:
+        raise ModelError(f"{path}: is a damaged or truncated HDF5 file ({error}); save or copy it again") from None
+    if text is None:
+        raise ModelError(
+            f"{path}: holds weights without a model (no model_config); build the model, load_weights, and save it whole"
+        )
+    return _config(path, text)
+
+
+def _config(path: Path, text: str | bytes) -> tuple[TensorInfo, ...] | None:
+    try:
+        return inputs_of(json.loads(text))
+    except ValueError as error:
+        raise ModelError(f"{path}: its model configuration is not JSON ({error}); save the model again") from None

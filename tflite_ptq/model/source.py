@@ -1,0 +1,210 @@
+"""The door to the source model: opened once with TensorFlow or Keras, exported once as a SavedModel with fixed shapes.
+
+Everything that can be converted ends up as the same thing: a SavedModel on disk with one signature whose inputs and
+outputs have plain names and known shapes. Conversions then start from the disk, so that a converter that crashed can
+be replaced without opening the source again. Exporting through a bare ``tf.Module`` skips Keras' own, slower export.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+import tensorflow as tf
+
+from tflite_ptq.errors import ModelError
+from tflite_ptq.model import keras_file
+from tflite_ptq.model.signature import kind
+from tflite_ptq.recipe.schema import Model
+from tflite_ptq.result import TensorInfo
+
+SIGNATURE = "serving_default"
+Tensors: TypeAlias = "tf.Tensor | Sequence[tf.Tensor] | Mapping[str, tf.Tensor]"
+
+
+class Exported(NamedTuple):
+    """The exported SavedModel's inputs and outputs; shapes include the batch dimension, which is 1."""
+
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+
+
+class _Callable(NamedTuple):
+    """A model as a plain function: open input specs, their names, what to call and what must stay alive."""
+
+    names: tuple[str, ...]
+    specs: tuple[tf.TensorSpec, ...]
+    call: Callable[[Sequence[tf.Tensor]], Mapping[str, tf.Tensor]]
+    variables: tuple[object, ...]
+
+
+def export(model: Model, folder: Path) -> Exported:
+    """Opens the source model of the recipe and saves it below ``folder`` for the converter.
+
+    Raises ``ModelError`` when it is missing, foreign, broken or holds code that is not trusted, and when a dimension
+    other than the batch is unknown and the recipe does not fix it.
+    """
+    path = Path(model.path)
+    form = kind(path)
+    if form == "tflite":
+        raise ModelError(f"{path}: a .tflite file is already converted; it is read as it stands")
+    opened = _open_saved_model(path, model.signature) if form == "saved_model" else None
+    if opened is None:
+        opened = _open_keras(path, model)
+    return _save(opened, model, folder)
+
+
+def _open_keras(path: Path, model: Model) -> _Callable:
+    loaded = keras_file.load(path, trust=model.trust)
+    if not loaded.inputs:
+        raise ModelError(
+            f"{path}: the model was saved without an input shape, so it cannot be traced; call it once on data (or add "
+            "an Input layer) before saving"
+        )
+    names = tuple(tensor.name for tensor in loaded.inputs)
+    specs = tuple(tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in loaded.inputs)
+    output_names = tuple(str(name) for name in loaded.output_names)
+
+    def call(tensors: Sequence[tf.Tensor]) -> Mapping[str, tf.Tensor]:
+        produced: Tensors = loaded.call(tensors[0] if len(tensors) == 1 else list(tensors))
+        return _by_name(produced, output_names)
+
+    return _Callable(names, specs, call, tuple(loaded.variables))
+
+
+def _by_name(produced: Tensors, names: Sequence[str]) -> Mapping[str, tf.Tensor]:
+    if isinstance(produced, Mapping):
+        return dict(produced)
+    tensors = list(tf.nest.flatten(produced))
+    if len(names) != len(tensors) or len(set(names)) != len(names):
+        names = [f"output_{index}" for index in range(len(tensors))]
+    return dict(zip(names, tensors, strict=True))
+
+
+def _open_saved_model(path: Path, signature: str | None) -> _Callable | None:
+    """``None`` where the folder holds a Keras 2 model, whose optimizer slots only tf-keras can restore."""
+    if signature is None and keras_file.is_keras2_saved_model(path):
+        return None
+    try:
+        loaded = tf.saved_model.load(str(path))
+    except Exception as error:  # TensorFlow raises nearly every kind for a damaged folder
+        raise ModelError(f"{path}: TensorFlow cannot load this SavedModel: {_first_line(error)}") from error
+    signatures = dict(loaded.signatures)
+    name = _choose_signature(path, sorted(signatures), signature)
+    function = signatures[name]
+    specs: dict[str, tf.TensorSpec] = function.structured_input_signature[1]
+    names = tuple(specs)
+
+    def call(tensors: Sequence[tf.Tensor]) -> Mapping[str, tf.Tensor]:
+        produced: Mapping[str, tf.Tensor] = function(**dict(zip(names, tensors, strict=True)))
+        return produced
+
+    return _Callable(names, tuple(specs.values()), call, (loaded,))
+
+
+def _choose_signature(path: Path, known: Sequence[str], wanted: str | None) -> str:
+    listed = ", ".join(known) or "none"
+    if wanted is not None:
+        if wanted in known:
+            return wanted
+        raise ModelError(f"{path}: model.signature: there is no signature '{wanted}' in this SavedModel ({listed})")
+    if SIGNATURE in known:
+        return SIGNATURE
+    if len(known) == 1:
+        return known[0]
+    if known:
+        raise ModelError(f"{path}: which signature? set model.signature in the recipe ({listed})")
+    raise ModelError(
+        f"{path}: this SavedModel has no signature; save it with tf.saved_model.save(module, folder, "
+        "signatures={'serving_default': module.function.get_concrete_function(...)})"
+    )
+
+
+def _save(opened: _Callable, model: Model, folder: Path) -> Exported:
+    names = unique_names(opened.names)
+    specs = [
+        tf.TensorSpec(_fixed_shape(spec, original, name, model), spec.dtype, name=name)
+        for spec, original, name in zip(opened.specs, opened.names, names, strict=True)
+    ]
+    _refuse_unknown_inputs(model, {*opened.names, *names})
+
+    @tf.function(input_signature=specs)  # type: ignore[untyped-decorator]
+    def serve(*tensors: tf.Tensor) -> dict[str, tf.Tensor]:
+        produced = opened.call(tensors)
+        plain = unique_names(tuple(produced))
+        return {name: tf.identity(tensor) for name, tensor in zip(plain, produced.values(), strict=True)}
+
+    module = tf.Module()
+    module.kept = list(opened.variables)
+    module.serve = serve
+    try:
+        concrete = serve.get_concrete_function()
+    except Exception as error:  # a model's own Python runs here, so any kind can be raised
+        raise ModelError(
+            f"{model.path}: the model cannot be traced with inputs "
+            f"{', '.join(f'{spec.name} {tuple(spec.shape)}' for spec in specs)}: {_first_line(error)}"
+        ) from error
+    tf.saved_model.save(module, str(folder), signatures={SIGNATURE: concrete})
+    return Exported(
+        tuple(TensorInfo(name=s.name, shape=tuple(s.shape), dtype=s.dtype.name) for s in specs),
+        tuple(_info(name, tensor) for name, tensor in sorted(concrete.structured_outputs.items())),
+    )
+
+
+def _info(name: str, tensor: tf.TensorSpec) -> TensorInfo:
+    shape = tensor.shape.as_list() if tensor.shape.rank is not None else []
+    return TensorInfo(name=name, shape=tuple(-1 if size is None else size for size in shape), dtype=tensor.dtype.name)
+
+
+def _fixed_shape(spec: tf.TensorSpec, original: str, name: str, model: Model) -> tuple[int, ...]:
+    override = model.inputs.get(original) or model.inputs.get(name)
+    ask = f"fix it in the recipe: model: {{inputs: {{{name}: {{shape: [1, ...]}}}}}}"
+    if spec.shape.rank is None:
+        if override is None:
+            raise ModelError(f"{model.path}: input '{name}' has no known number of dimensions; {ask}")
+        return override.shape
+    known = spec.shape.as_list()
+    if override is not None:
+        fits = len(override.shape) == len(known) and all(
+            size in (None, want) for size, want in zip(known, override.shape, strict=True)
+        )
+        if not fits:
+            raise ModelError(
+                f"{model.path}: model.inputs.{name}.shape: the recipe says {list(override.shape)}, the model takes "
+                f"{_shown(known)}; keep the known dimensions"
+            )
+        return override.shape
+    shape = [1 if axis == 0 and size is None else size for axis, size in enumerate(known)]
+    if None in shape:
+        raise ModelError(f"{model.path}: input '{name}' has unknown dimensions: {_shown(known)}; {ask}")
+    return tuple(shape)
+
+
+def _refuse_unknown_inputs(model: Model, known: set[str]) -> None:
+    unknown = sorted(set(model.inputs) - known)
+    if unknown:
+        raise ModelError(
+            f"{model.path}: model.inputs: the model has no input '{unknown[0]}' ({', '.join(sorted(known))})"
+        )
+
+
+def unique_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Names that survive TensorFlow's signatures unchanged: letters, digits and underscores, each used once."""
+    chosen: list[str] = []
+    for name in names:
+        plain = re.sub(r"[^A-Za-z0-9_]", "_", name)
+        plain = plain if re.match(r"[A-Za-z]", plain) else f"t{plain}"
+        while plain in chosen:
+            plain += "_"
+        chosen.append(plain)
+    return tuple(chosen)
+
+
+def _shown(shape: Sequence[int | None]) -> str:
+    return "[" + ", ".join("?" if size is None else str(size) for size in shape) + "]"
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
