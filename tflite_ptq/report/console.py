@@ -1,0 +1,111 @@
+"""The report on a terminal or in a pipe: verdict, figures, gate, findings, files. Reads only ``result``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import PurePath
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tflite_ptq.recipe.schema import FLOAT32
+from tflite_ptq.report import units
+from tflite_ptq.report.tables import plain_table, variant_tables
+from tflite_ptq.result import GateCheck, Report, VariantResult
+
+_STYLES = {"passed": "bold green", "failed": "bold red", "error": "bold red"}
+
+
+def render(report: Report, console: Console, folder: str) -> None:
+    """Print what a person wants to know first; ``folder`` is where the files of the run are."""
+    console.print(_headline(report))
+    print_variants(report.variants, console)
+    if report.gate:
+        console.print()
+        console.print(_gate(report.gate))
+    print_findings(report.variants, report.errors, console)
+    _print_skipped(report, console)
+    console.print()
+    names = [PurePath(variant.file).name for variant in report.variants if variant.file is not None]
+    # Soft wrap: a path that the terminal, not we, breaks can still be copied whole.
+    console.print(Text(f"Files in {folder}:"), soft_wrap=True)
+    console.print(Text("  " + ", ".join([*names, "report.json", "report.md"])))
+
+
+def print_variants(variants: Sequence[VariantResult], console: Console, yardstick: str = FLOAT32) -> None:
+    """Print the figures of all variants and what they mean; ``yardstick`` is what speedups are against."""
+    for table in variant_tables(variants, console):
+        console.print()
+        console.print(table)
+    meanings = []
+    if any(variant.fidelity for variant in variants):
+        meanings.append("agrees: same top class as float32. SQNR: output against float32's.")
+    timings = [timing for variant in variants for timing in variant.latency or ()]
+    if timings:
+        speedup = f"; ×: times as fast as {yardstick}" if any(timing.speedup for timing in timings) else ""
+        meanings.append(f"Times: median of single inferences{speedup}.")
+    for meaning in meanings:
+        console.print(Text(meaning, style="dim"))
+
+
+def print_findings(variants: Sequence[VariantResult], errors: Sequence[str], console: Console) -> None:
+    """Print the notes and errors of all variants and the errors of the run, whole."""
+    notes = [(variant.name, note) for variant in variants for note in variant.notes]
+    failed = [(variant.name, variant.error) for variant in variants if variant.error is not None]
+    # The pipeline may list a variant's error among the run's too: once is enough for a reader.
+    failed += [("", error) for error in errors if error not in {text for _, text in failed}]
+    for title, style, findings in (("Notes", "bold", notes), ("Errors", "bold red", failed)):
+        if findings:
+            console.print()
+            console.print(Text(title, style=style))
+            for name, finding in findings:
+                _print_finding(name, finding, console)
+
+
+def _print_finding(name: str, finding: str, console: Console) -> None:
+    # A grid gives wrapped lines a hanging indent; the bullet is ASCII because pipes may not be UTF-8.
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(width=2, justify="right")
+    grid.add_column(overflow="fold")
+    text = Text(f"{name}: ", style="bold") if name else Text()
+    grid.add_row("-", text.append(Text(finding, style="not bold")))
+    console.print(grid)
+
+
+def _headline(report: Report) -> Text:
+    broken = sum(not check.passed for check in report.gate)
+    reasons = []
+    if report.status == "error":
+        lost = sum(variant.error is not None for variant in report.variants)
+        reasons.append(f"{lost} of {len(report.variants)} variants with errors" if lost else "the run met an error")
+    if report.gate:
+        reasons.append(f"{broken} of {len(report.gate)} gate limits broken" if broken else "gate kept")
+    elif report.status == "passed":
+        reasons.append("no gate in the recipe")
+    text = Text(report.status.upper(), style=_STYLES[report.status])
+    return text.append(Text(f" {report.recipe.name}: {', '.join(reasons)}", style="not bold default"))
+
+
+def _gate(checks: Sequence[GateCheck]) -> Table:
+    table = plain_table()
+    table.add_column("gate", no_wrap=True)
+    for header in ("variant", "check", "limit"):
+        table.add_column(header, overflow="fold")
+    table.add_column("measured", justify="right", no_wrap=True)
+    for check in checks:
+        verdict = Text("pass", style="green") if check.passed else Text("FAIL", style="bold red")
+        cells = (check.variant, check.check, units.check_limit(check), units.check_measured(check))
+        table.add_row(verdict, *map(Text, cells))
+    return table
+
+
+def _print_skipped(report: Report, console: Console) -> None:
+    skipped = report.dataset.skipped if report.dataset is not None else ()
+    if skipped:
+        console.print()
+        console.print(Text(f"Skipped samples ({len(skipped)})", style="bold"))
+        for sample in skipped[:5]:
+            _print_finding(sample.sample, sample.reason, console)
+        if len(skipped) > 5:
+            console.print(Text(f"   and {len(skipped) - 5} more, all in report.json"))

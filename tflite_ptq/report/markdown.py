@@ -1,0 +1,64 @@
+"""The report as GitHub-flavoured Markdown, through the template ``report.md.j2``."""
+
+from __future__ import annotations
+
+import re
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from tflite_ptq.report import units
+from tflite_ptq.report.columns import columns, sqnr
+from tflite_ptq.result import Report, TensorInfo
+
+_SPECIAL = re.compile(r"([\\`*_\[\]<>|~#])")
+
+
+def render(report: Report) -> str:
+    """The whole report: verdict, figures, gate, findings, latency and audit in detail, environment, durations."""
+    # The result is Markdown, so HTML escaping would show; ``plain`` and ``code`` escape what Markdown reads.
+    environment = Environment(
+        loader=PackageLoader("tflite_ptq.report", ""),
+        undefined=StrictUndefined,
+        autoescape=False,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters.update(
+        plain=plain,
+        code=code,
+        size=units.size,
+        duration=units.duration,
+        times=units.times,
+        yes_no=units.yes_no,
+        check_limit=units.check_limit,
+        check_measured=units.check_measured,
+        sqnr=sqnr,
+        tensor=_tensor,
+    )
+    template = environment.get_template("report.md.j2")
+    return template.render(report=report, columns=columns(report.variants), dash=units.NOT_MEASURED)
+
+
+def plain(text: object) -> str:
+    """Any text so that Markdown shows it as it stands, in a table cell too (a line break becomes ``<br>``)."""
+    escaped = _SPECIAL.sub(r"\\\1", str(text).strip().replace("&", "&amp;"))
+    return "<br>".join(" ".join(line.split()) for line in escaped.splitlines())
+
+
+def code(text: object) -> str:
+    """A code span; a pipe is escaped because a table is split into cells before spans are found."""
+    line = " ".join(str(text).split())
+    if not line:
+        return ""
+    # A span is closed by a run of as many backticks as opened it: one more than the longest inside is safe.
+    fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
+    space = " " if line.startswith("`") or line.endswith("`") else ""
+    return f"{fence}{space}{line}{space}{fence}".replace("|", "\\|")
+
+
+def _tensor(tensor: TensorInfo) -> str:
+    text = f"{code(tensor.name)} {tensor.dtype} ({', '.join(map(str, tensor.shape))})"
+    if tensor.scale is not None:
+        text += f", scale {tensor.scale:.6g}, zero point {tensor.zero_point}"
+    return text

@@ -1,0 +1,122 @@
+"""Figures as a person reads them. ``None`` (not measured) is a dash, never a number. Pure."""
+
+from __future__ import annotations
+
+import re
+
+from tflite_ptq.result import GateCheck
+
+NOT_MEASURED = "–"
+_TOP_K = re.compile(r"top\d+")
+
+
+def is_share(metric: str) -> bool:
+    """Whether a metric is a share of samples that people quote in percent (top1, top5)."""
+    return _TOP_K.fullmatch(metric) is not None
+
+
+def size(size_bytes: float | None) -> str:
+    """Bytes as B, KiB or MiB."""
+    if size_bytes is None:
+        return NOT_MEASURED
+    if size_bytes < 1024:
+        return f"{size_bytes:.0f} B"
+    if size_bytes < 1024**2:
+        return f"{size_bytes / 1024:.1f} KiB"
+    return f"{size_bytes / 1024**2:.2f} MiB"
+
+
+def duration(duration_ns: float | None) -> str:
+    """Nanoseconds as ns, µs, ms or s, with three significant digits."""
+    if duration_ns is None:
+        return NOT_MEASURED
+    for factor, unit in ((1.0, "ns"), (1e3, "µs"), (1e6, "ms")):
+        text = _three_digits(duration_ns / factor)
+        # Compared after rounding, so that 999.7 µs reads 1.00 ms and not 1000 µs.
+        if float(text) < 1000:
+            return f"{text} {unit}"
+    return f"{_three_digits(duration_ns / 1e9)} s"
+
+
+def _three_digits(value: float) -> str:
+    for decimals in (2, 1):
+        text = f"{value:.{decimals}f}"
+        if float(text) < 10 ** (3 - decimals):
+            return text
+    return f"{value:.0f}"
+
+
+def times(factor: float | None) -> str:
+    """A ratio, as in ``2.61×``."""
+    return NOT_MEASURED if factor is None else f"{factor:.{2 if factor < 100 else 0}f}×"
+
+
+def share(value: float | None) -> str:
+    """A share (0..1) in percent with two decimals."""
+    return NOT_MEASURED if value is None else f"{100 * value:.2f} %"
+
+
+def decibel(value: float | None) -> str:
+    """An SQNR."""
+    return NOT_MEASURED if value is None else f"{value:.1f} dB"
+
+
+def yes_no(value: bool | None) -> str:
+    """A verdict."""
+    return NOT_MEASURED if value is None else ("yes" if value else "no")
+
+
+def metric_value(metric: str, value: float | None) -> str:
+    """A metric's value: percent for top-k, else a plain number."""
+    if value is None:
+        return NOT_MEASURED
+    return share(value) if is_share(metric) else f"{value:.4g}"
+
+
+def metric_change(metric: str, change: float | None) -> str:
+    """A metric's change with its sign: percentage points (``pt``) for top-k, else a plain number."""
+    if change is None:
+        return NOT_MEASURED
+    if is_share(metric):
+        # + 0.0 turns the -0.0 of a tiny negative change into 0.0, which would otherwise read "-0.00".
+        return f"{round(100 * change, 2) + 0.0:+.2f} pt"
+    return f"{change:+.3g}"
+
+
+def check_limit(check: GateCheck) -> str:
+    """A gate check's limit in words: ``at most 1.00 pt``."""
+    if isinstance(check.limit, bool):
+        return yes_no(check.limit)
+    return f"{'at least' if _rule(check.check).startswith('min') else 'at most'} {_figure(check.check, check.limit)}"
+
+
+def check_measured(check: GateCheck) -> str:
+    """What a gate check measured, in the unit of its limit."""
+    if check.measured is None:
+        return "identical" if check.passed else "not measured"
+    if isinstance(check.measured, bool):
+        return yes_no(check.measured)
+    return _figure(check.check, check.measured)
+
+
+def _rule(check: str) -> str:
+    """``max_drop`` of ``accuracy.top1.max_drop``, ``min_speedup`` of ``latency.min_speedup[cpu,1]``."""
+    return check.partition("[")[0].rpartition(".")[2]
+
+
+def _figure(check: str, value: float) -> str:
+    rule = _rule(check)
+    metric = check.removeprefix("accuracy.").removesuffix(rule).rstrip(".")
+    if rule == "max_drop":
+        return f"{round(100 * value, 2) + 0.0:.2f} pt" if is_share(metric) else f"{value:.3g}"
+    if rule in ("min", "max"):
+        return metric_value(metric, value)
+    if rule == "min_agreement":
+        return share(value)
+    if rule == "min_sqnr_db":
+        return decibel(value)
+    if rule == "max_bytes":
+        return f"{value:,.0f} B"
+    if rule == "max_median_ms":
+        return f"{value:.4g} ms"
+    return f"{value:.3f}" if rule == "max_ratio" else times(value)
