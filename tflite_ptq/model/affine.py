@@ -1,9 +1,9 @@
 """Affine quantization: real = scale * (quantized - zero_point). Pure arithmetic on arrays.
 
-Rounding is half away from zero, as in TFLite's reference kernel: ``AffineQuantize`` computes
-``TfLiteRound(real / scale) + zero_point`` and clamps to the dtype's range, and ``TfLiteRound`` is ``std::round``
-(tensorflow/lite/kernels/internal/reference/quantize.h, tensorflow/lite/kernels/internal/cppmath.h).
-``Dequantize`` is ``scale * (quantized - zero_point)`` (.../reference/dequantize.h).
+Ties round to even, as LiteRT's QUANTIZE kernels do, with XNNPACK and without (tests/test_affine.py holds both to it;
+the formula is ``AffineQuantize`` of tensorflow/lite/kernels/internal/reference/quantize.h, whose ``TfLiteRound`` was
+``std::round``, ties away from zero, in older releases). ``Dequantize`` is ``scale * (quantized - zero_point)``
+(reference/dequantize.h).
 """
 
 from __future__ import annotations
@@ -13,20 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-_BELOW_HALF_32 = np.nextafter(np.float32(0.5), np.float32(0))
-_BELOW_HALF_64 = np.nextafter(np.float64(0.5), np.float64(0))
-
 Real = NDArray[np.float32] | NDArray[np.float64]
 Array = NDArray[np.generic]
-
-
-def round_half_away(values: Real) -> Real:
-    """``std::round``: to the nearest integer, ties away from zero. Any shape; float32 stays float32.
-
-    Adding the largest number below 0.5, not 0.5 itself: 0.49999997 + 0.5 is 1.0 in float32.
-    """
-    below_half = _BELOW_HALF_32 if values.dtype == np.float32 else _BELOW_HALF_64
-    return np.trunc(values + np.copysign(below_half, values))
 
 
 def quantize(real: Array, scale: float, zero_point: int, dtype: DTypeLike) -> Array:
@@ -86,7 +74,7 @@ def _quantize(
     # float32 cannot hold every int32; it holds every sum of the narrower dtypes.
     work: DTypeLike = np.float64 if dtype.itemsize >= 4 else np.float32
     ratio: Real = real.astype(work, copy=False) / scale.astype(work)
-    shifted = round_half_away(ratio) + zero_point.astype(work)
+    shifted = np.rint(ratio) + zero_point.astype(work)
     clipped: Array = np.clip(shifted, limits.min, limits.max)
     return clipped.astype(dtype)
 

@@ -1,0 +1,140 @@
+"""The story of ``benchmark``: .tflite files as they are, measured side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tflite_ptq.errors import UserError
+from tflite_ptq.fingerprint import sha256_of
+from tflite_ptq.pipeline import Observer
+from tflite_ptq.recipe.loader import LoadedRecipe
+from tflite_ptq.recipe.schema import LatencySettings, Metric, Model
+from tflite_ptq.result import Latency, TensorInfo, VariantResult
+from tflite_ptq.result import Metric as MetricResult
+from tflite_ptq.worker.messages import Audited, AuditFile, Describe, Described, Evaluate, Evaluation, Scan, Scanned
+from tflite_ptq.worker.process import Worker
+from tflite_ptq.worker.timing import time_file
+
+TIMEOUT_S = 3600.0
+
+
+@dataclass(frozen=True)
+class Side:
+    """One file among those compared."""
+
+    name: str
+    path: Path
+
+
+def sides(paths: Sequence[Path]) -> tuple[Side, ...]:
+    """Files under names that tell them apart: the file's name, or the whole path where two share it."""
+    names = [path.name for path in paths]
+    return tuple(Side(path.name if names.count(path.name) == 1 else str(path), path.absolute()) for path in paths)
+
+
+def benchmark(
+    paths: Sequence[Path], loaded: LoadedRecipe | None, settings: LatencySettings | None, log: Path, observer: Observer
+) -> tuple[VariantResult, ...]:
+    """Size, audit, accuracy (on the recipe's evaluation samples) and latency of each file.
+
+    ``change`` and ``speedup`` are against the first file. A file that cannot be measured carries its ``error``.
+    """
+    runtime = Worker("tflite_ptq.worker.runtime", log, TIMEOUT_S)
+    compared = sides(paths)
+    try:
+        results = [_measure(side, runtime, loaded, observer) for side in compared]
+    finally:
+        runtime.kill()
+    if settings is not None:
+        configurations = [(d, t) for d in settings.delegates for t in settings.threads]
+        total = len(configurations) * len(results)
+        for step, (delegate, threads) in enumerate(configurations):
+            for index, side in enumerate(compared):
+                observer.stage("measuring latency", step * len(results) + index, total)
+                results[index] = _timed(results[index], side, delegate, threads, settings, log)
+    return tuple(_against(results[0], result) for result in results)
+
+
+def _measure(side: Side, runtime: Worker, loaded: LoadedRecipe | None, observer: Observer) -> VariantResult:
+    observer.stage(f"auditing {side.name}", 0, None)
+    described = runtime.ask(Describe(model=Model(path=str(side.path))), Described, f"describe {side.name}")
+    inputs = tuple(_real(info) for info in described.inputs or ())
+    dataset = loaded.recipe.dataset if loaded else None
+    result = VariantResult(
+        name=side.name,
+        scheme="",
+        file=str(side.path),
+        sha256=sha256_of(side.path),
+        size_bytes=side.path.stat().st_size,
+    )
+    try:
+        request = AuditFile(name=side.name, model=str(side.path), variant=None, inputs=inputs, dataset=dataset)
+        result = result.model_copy(update={"audit": runtime.ask(request, Audited, f"audit of {side.name}").audit})
+        if loaded is None or dataset is None:
+            return result
+        scanned = runtime.ask(Scan(dataset=dataset), Scanned, "scan the dataset")
+        metrics = loaded.recipe.benchmark.accuracy.metrics or ((Metric(name="top1"),) if scanned.labelled else ())
+        if not scanned.evaluation_samples or not metrics:
+            return result
+        evaluate = Evaluate(
+            models={side.name: str(side.path)},
+            inputs=inputs,
+            dataset=dataset,
+            metrics=metrics,
+            recipe_folder=str(loaded.path.parent),
+        )
+        evaluation = runtime.ask(
+            evaluate,
+            Evaluation,
+            f"evaluation of {side.name}",
+            lambda done, total: observer.stage(f"evaluating {side.name}", done, total),
+        )
+    except UserError as error:
+        return result.model_copy(update={"error": str(error)})
+    found = evaluation.models[side.name]
+    accuracy = {name: MetricResult(value=value) for name, value in found.accuracy.items()}
+    return result.model_copy(
+        update={"accuracy": accuracy or None, "error": found.error or "; ".join(found.failed) or None}
+    )
+
+
+def _real(info: TensorInfo) -> TensorInfo:
+    """The input as samples see it: real values where the file takes quantized ones, and one sample a batch."""
+    shape = tuple(1 if axis == 0 and size < 0 else size for axis, size in enumerate(info.shape))
+    return info.model_copy(update={"shape": shape, "dtype": "float32" if info.scale is not None else info.dtype})
+
+
+def _timed(
+    result: VariantResult, side: Side, delegate: str, threads: int, settings: LatencySettings, log: Path
+) -> VariantResult:
+    if result.error is not None:
+        return result
+    try:
+        latency = time_file(side.name, side.path, delegate, threads, settings, log, TIMEOUT_S)
+    except UserError as error:
+        return result.model_copy(update={"error": str(error)})
+    return result.model_copy(update={"latency": (*(result.latency or ()), latency)})
+
+
+def _against(first: VariantResult, result: VariantResult) -> VariantResult:
+    if result is first:
+        return result
+    medians = {(x.delegate, x.threads): x.median_ns for x in first.latency or ()}
+    values = {name: metric.value for name, metric in (first.accuracy or {}).items()}
+
+    def compared(latency: Latency) -> Latency:
+        other = medians.get((latency.delegate, latency.threads))
+        return latency.model_copy(update={"speedup": other / latency.median_ns if other else None})
+
+    accuracy = {
+        name: metric.model_copy(update={"change": metric.value - values[name] if name in values else None})
+        for name, metric in (result.accuracy or {}).items()
+    }
+    return result.model_copy(
+        update={
+            "latency": tuple(compared(x) for x in result.latency) if result.latency else None,
+            "accuracy": accuracy or None,
+        }
+    )

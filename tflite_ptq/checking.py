@@ -1,0 +1,66 @@
+"""The story of ``check``: everything about a recipe that can be known in a second."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tflite_ptq.errors import UserError
+from tflite_ptq.recipe.loader import LoadedRecipe
+from tflite_ptq.recipe.schema import Model
+from tflite_ptq.result import TensorInfo
+from tflite_ptq.worker.messages import Describe, Described, FirstSample, Scanned
+from tflite_ptq.worker.process import Worker
+
+
+def check(loaded: LoadedRecipe) -> tuple[str, ...]:
+    """Sentences that say what was found good. Raises the ``UserError`` of what is not."""
+    recipe = loaded.recipe
+    lines = [f"recipe    {recipe.name}: {len(recipe.variants)} variants ({', '.join(v.name for v in recipe.variants)})"]
+    with runtime() as child:
+        described = child.ask(Describe(model=recipe.model), Described, "describe the model")
+        inputs = fixed_inputs(recipe.model, described.inputs)
+        lines.append(f"model     {recipe.model.path} ({described.kind})")
+        lines += [f"input     {_shown(info)}" for info in inputs or ()]
+        if inputs is None:
+            lines.append("input     known only to TensorFlow: samples are compared when the recipe is converted")
+        if recipe.dataset is not None:
+            request = FirstSample(dataset=recipe.dataset, inputs=inputs)
+            scanned = child.ask(request, Scanned, "read the first samples")
+            lines.append(
+                f"samples   {scanned.calibration_samples} for calibration, {scanned.evaluation_samples} for evaluation"
+                + (", labelled" if scanned.labelled else ", not labelled")
+            )
+    return tuple(lines)
+
+
+def fixed_inputs(model: Model, inputs: tuple[TensorInfo, ...] | None) -> tuple[TensorInfo, ...] | None:
+    """The inputs with the recipe's shapes put in and an open batch as 1."""
+    if inputs is None:
+        return None
+    fixed = []
+    for info in inputs:
+        override = model.inputs.get(info.name)
+        shape = override.shape if override else tuple(1 if i == 0 and s < 0 else s for i, s in enumerate(info.shape))
+        fixed.append(info.model_copy(update={"shape": shape}))
+    return tuple(fixed)
+
+
+@contextmanager
+def runtime() -> Iterator[Worker]:
+    """A runtime child for a few short questions."""
+    with tempfile.TemporaryDirectory(prefix="tflite-ptq-") as folder:
+        log = Path(folder) / "log.txt"
+        worker = Worker("tflite_ptq.worker.runtime", log, timeout_s=600)
+        try:
+            yield worker
+        except UserError:
+            raise
+        finally:
+            worker.kill()
+
+
+def _shown(info: TensorInfo) -> str:
+    return f"{info.name} {'x'.join('?' if size < 0 else str(size) for size in info.shape)} {info.dtype}"

@@ -1,0 +1,31 @@
+"""``tflite-ptq init``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("init", short_help="Write a commented recipe for a model.")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--data", type=click.Path(path_type=Path), metavar="DIR", help="Folder (or stacked file) of samples.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), default=Path("recipe.yaml"), show_default=True, metavar="FILE"
+)
+@click.option("--force", is_flag=True, help="Replace a recipe that is there.")
+def init_command(model: Path, data: Path | None, output: Path, force: bool) -> None:
+    """Open MODEL and write a commented recipe that `tflite-ptq check` accepts.
+
+    \b
+    Examples:
+      tflite-ptq init model.keras --data photos
+      tflite-ptq init saved_model/ --data features.npz -o kws.yaml
+    """
+    from tflite_ptq import atomic, starting
+    from tflite_ptq.errors import UsageError
+
+    if output.exists() and not force:
+        raise UsageError(f"{output}: is there already; choose another with -o FILE or replace it with --force")
+    atomic.write(output, starting.recipe_for(model, data, output).encode())
+    click.echo(f"wrote {output}; next: tflite-ptq check {output}")

@@ -1,0 +1,178 @@
+"""What a run has found so far, from which a report can be made at any moment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from tflite_ptq.errors import DataError, UserError
+from tflite_ptq.fingerprint import sha256_of
+from tflite_ptq.measure.direction import higher_is_better, metric_keys
+from tflite_ptq.recipe.loader import LoadedRecipe
+from tflite_ptq.recipe.schema import FLOAT32, Metric, Variant
+from tflite_ptq.report import gate
+from tflite_ptq.report.notes import notes_on
+from tflite_ptq.result import (
+    DatasetInfo,
+    Environment,
+    Latency,
+    ModelInfo,
+    RecipeInfo,
+    Report,
+    SkippedSample,
+    VariantResult,
+)
+from tflite_ptq.result import Metric as MetricResult
+from tflite_ptq.worker.messages import Audited, Converted, Evaluation
+
+
+class Journal:
+    """Collects results by variant; the order of the report is float32, then the recipe's."""
+
+    def __init__(self, loaded: LoadedRecipe, environment: Environment, variants: Sequence[Variant]) -> None:
+        self._loaded = loaded
+        self._environment = environment
+        self._variants: dict[str, VariantResult] = {
+            name: VariantResult(name=name, scheme=scheme)
+            for name, scheme in [(FLOAT32, FLOAT32), *((v.name, v.scheme) for v in variants)]
+        }
+        self._errors: list[str] = []
+        self._durations_s: dict[str, float] = {}
+        self._model: ModelInfo | None = None
+        self.dataset: DatasetInfo | None = None
+
+    @property
+    def model_format(self) -> str | None:
+        """The source model's format, once it was opened."""
+        return self._model.format if self._model else None
+
+    @property
+    def usable(self) -> tuple[str, ...]:
+        """The variants whose file was made and audited without an error."""
+        return tuple(v.name for v in self._variants.values() if v.file is not None and v.error is None)
+
+    @property
+    def anything_finished(self) -> bool:
+        """Whether a file was made that a report should speak of."""
+        return any(v.file is not None for v in self._variants.values())
+
+    def metrics(self) -> tuple[Metric, ...]:
+        """The recipe's metrics; top1 where it names none and the evaluation samples are labelled."""
+        asked = self._loaded.recipe.benchmark.accuracy.metrics
+        labelled = self.dataset is not None and self.dataset.labelled
+        return asked or ((Metric(name="top1"),) if labelled else ())
+
+    def opened(self, model: ModelInfo, dataset: DatasetInfo | None) -> None:
+        """The source was opened and the dataset scanned."""
+        self._model, self.dataset = model, dataset
+
+    def lasted(self, stage: str, seconds: float) -> None:
+        """A stage ended."""
+        self._durations_s[stage] = round(seconds, 3)
+
+    def converted(self, name: str, file: Path, converted: Converted) -> None:
+        """A variant's file is in its place."""
+        self._update(name, file=file.name, sha256=sha256_of(file), size_bytes=file.stat().st_size)
+        if converted.calibration_s is not None:
+            self._durations_s["calibrate"] = round(self._durations_s.get("calibrate", 0.0) + converted.calibration_s, 3)
+        self._skipped(converted.skipped)
+
+    def audited(self, name: str, audited: Audited) -> None:
+        """A variant's file was audited and invoked."""
+        self._update(name, audit=audited.audit)
+        self._note(name, *audited.findings)
+
+    def evaluated(self, evaluation: Evaluation) -> None:
+        """Accuracy and fidelity of some variants, float32 among them."""
+        yardstick = evaluation.models[FLOAT32].accuracy
+        for name, found in evaluation.models.items():
+            if found.error is not None:
+                self._fail_variant(name, found.error)
+                continue
+            accuracy = {
+                metric: MetricResult(
+                    value=value,
+                    change=None if name == FLOAT32 or metric not in yardstick else value - yardstick[metric],
+                )
+                for metric, value in found.accuracy.items()
+            }
+            self._update(name, accuracy=accuracy or None, fidelity=None if name == FLOAT32 else found.fidelity)
+            self._note(name, *found.notes)
+            self._errors += found.failed
+        self._skipped(evaluation.skipped)
+
+    def timed(self, name: str, latency: Latency) -> None:
+        """One configuration was timed; float32 comes first in each configuration."""
+        yardstick = next(
+            (
+                x.median_ns
+                for x in self._variants[FLOAT32].latency or ()
+                if (x.delegate, x.threads) == (latency.delegate, latency.threads)
+            ),
+            None,
+        )
+        if name != FLOAT32 and yardstick is not None:
+            latency = latency.model_copy(update={"speedup": yardstick / latency.median_ns})
+        self._update(name, latency=(*(self._variants[name].latency or ()), latency))
+
+    def note_all(self, text: str) -> None:
+        """A note on every variant."""
+        for name in self._variants:
+            self._note(name, text)
+
+    def fail(self, message: str) -> None:
+        """The run stopped."""
+        self._errors.append(message)
+
+    @contextmanager
+    def guarding(self, name: str, *, fatal: bool = False) -> Iterator[None]:
+        """A user's error inside the block costs this variant; an unusable dataset, or ``fatal``, stops the run."""
+        try:
+            yield
+        except UserError as error:
+            if fatal or isinstance(error, DataError):
+                raise
+            self._fail_variant(name, str(error))
+
+    def report(self) -> Report:
+        """The report of all that was found."""
+        recipe = self._loaded.recipe
+        variants = tuple(v.model_copy(update={"notes": (*v.notes, *notes_on(v))}) for v in self._variants.values())
+        gates = {name: limits for name, limits in recipe.gate.items() if name in self._variants}
+        metrics = self.metrics()
+        direction = {
+            key: higher_is_better(metric.name) for key, metric in zip(metric_keys(metrics), metrics, strict=True)
+        }
+        checks = gate.judge(gates, variants, direction)
+        return Report(
+            recipe=RecipeInfo(
+                name=recipe.name,
+                path=str(self._loaded.path),
+                sha256=self._loaded.sha256,
+                overrides=self._loaded.overrides,
+            ),
+            environment=self._environment,
+            model=self._model,
+            dataset=self.dataset,
+            variants=variants,
+            gate=checks,
+            status=gate.status(variants, checks, self._errors),
+            errors=tuple(self._errors),
+            durations_s=self._durations_s,
+        )
+
+    def _fail_variant(self, name: str, message: str) -> None:
+        self._update(name, error=message)
+        self._errors.append(message)
+
+    def _update(self, name: str, **fields: object) -> None:
+        self._variants[name] = self._variants[name].model_copy(update=fields)
+
+    def _note(self, name: str, *notes: str) -> None:
+        self._update(name, notes=(*self._variants[name].notes, *notes))
+
+    def _skipped(self, samples: Sequence[SkippedSample]) -> None:
+        if self.dataset is not None:
+            known = dict.fromkeys((*self.dataset.skipped, *samples))
+            self.dataset = self.dataset.model_copy(update={"skipped": tuple(known)})

@@ -1,0 +1,232 @@
+"""What every model scored on every sample, kept by sample index, and the figures made from it at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tflite_ptq.data.index import SampleRef
+from tflite_ptq.errors import MeasurementError
+from tflite_ptq.measure import custom, fidelity
+from tflite_ptq.measure.metrics import Score, aggregate, sample_score
+from tflite_ptq.model.interpreter import Runner
+from tflite_ptq.recipe.schema import FLOAT32, Metric
+from tflite_ptq.result import Fidelity
+
+Array = NDArray[np.generic]
+Reals = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One model's figures. ``scores`` holds each built-in metric's value per measured sample, in sample order, for
+    paired comparisons; ``failed`` says why a metric has no figure; ``notes`` why fidelity is missing."""
+
+    metrics: Mapping[str, float]
+    failed: Mapping[str, MeasurementError]
+    scores: Mapping[str, NDArray[np.float64]]
+    fidelity: Fidelity | None
+    samples: int
+    notes: tuple[str, ...] = ()
+
+
+@dataclass
+class ModelPass:
+    """One thread's interpreter of one model, with the outputs of the sample it saw last."""
+
+    name: str
+    runner: Runner
+    outputs: dict[str, Array] = field(default_factory=dict)
+    reals: list[Reals] = field(default_factory=list)
+    """The outputs in the model's order, flattened."""
+    only_input: str | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        inputs = self.runner.inputs
+        self.only_input = inputs[0].name if len(inputs) == 1 else None
+        self.output_names = [info.name for info in self.runner.outputs]
+
+    def run(self, sample: Mapping[str, Array], ref: SampleRef) -> None:
+        """Raises ``MeasurementError`` where the model fails or an output is NaN or infinite."""
+        if self.only_input is not None and len(sample) == 1 and self.only_input not in sample:
+            # One input, one array: there is nothing to confuse, and published models name theirs otherwise.
+            sample = {self.only_input: next(iter(sample.values()))}
+        self.outputs = self.runner.run(sample)
+        self.reals = [self.outputs[name].ravel().astype(np.float64) for name in self.output_names]
+        # One pass finds any NaN or infinity; float64 squares of float32 values cannot overflow.
+        self.power = fidelity.power(self.reals)
+        if not np.isfinite(self.power):
+            name, values = next(
+                (name, values)
+                for name, values in zip(self.output_names, self.reals, strict=True)
+                if not np.isfinite(values).all()
+            )
+            raise MeasurementError(
+                f"{self.runner.path}: output '{name}' of {self.name} holds "
+                f"{int((~np.isfinite(values)).sum())} NaN or infinite values of {values.size} on sample {ref.name}; "
+                "check the model and the preprocessing with that sample"
+            )
+
+
+@dataclass
+class _Columns:
+    """One model's values by sample index."""
+
+    scores: list[list[Score]]
+    signal: list[float]
+    noise: list[float]
+    agrees: list[bool]
+    outputs: list[dict[str, Array] | None]
+    failed: dict[int, dict[int, MeasurementError]] = field(default_factory=dict)
+    without_fidelity: str | None = None
+    ranked: bool = False
+
+    @classmethod
+    def empty(cls, metrics: int, samples: int) -> _Columns:
+        """Room for ``samples``; NaN where nothing was measured yet."""
+        blank = [float("nan")] * samples
+        return cls([list(blank) for _ in range(metrics)], blank[:], blank[:], [False] * samples, [None] * samples)
+
+
+@dataclass
+class Scoreboard:
+    """Filled by several threads, each at its own sample indices; read when all are done."""
+
+    metrics: Sequence[Metric]
+    keys: Sequence[str]
+    refs: Sequence[SampleRef]
+    functions: Mapping[str, custom.Function]
+    columns: Mapping[str, _Columns]
+
+    @classmethod
+    def prepare(
+        cls,
+        models: Sequence[str],
+        metrics: Sequence[Metric],
+        keys: Sequence[str],
+        refs: Sequence[SampleRef],
+        recipe_folder: Path,
+    ) -> Scoreboard:
+        """Loads the functions of the user's; raises ``MeasurementError`` where that fails."""
+        functions = {metric.name: custom.load(metric.name, recipe_folder) for metric in metrics if metric.custom}
+        return cls(metrics, keys, refs, functions, {name: _Columns.empty(len(metrics), len(refs)) for name in models})
+
+    def measure(
+        self, one: ModelPass, index: int, ref: SampleRef, sample: Mapping[str, Array], reference: ModelPass | None
+    ) -> None:
+        """Run ``one`` on a sample and keep what it scored, against the outputs that ``reference`` gave on it.
+
+        Raises ``MeasurementError`` where the model fails, ``DataError`` for a label that cannot be.
+        """
+        one.run(sample, ref)
+        mine = self.columns[one.name]
+        mine.signal[index] = one.power
+        if self.functions:
+            mine.outputs[index] = one.outputs
+        for number, metric in enumerate(self.metrics):
+            if metric.custom or number in mine.failed:
+                continue
+            try:
+                output = _scored(metric, one)
+                fed = _same_shape(sample, output) if "reconstruction" in metric.name + metric.score else None
+                mine.scores[number][index] = sample_score(metric, output, ref.label, fed, ref.place)
+            except MeasurementError as error:
+                # Not raised: the other metrics can still be had.
+                mine.failed.setdefault(number, {})[index] = error
+        if reference is not None:
+            self._compare(mine, one, reference, index)
+
+    def result(self, name: str, kept: Sequence[int], yardstick: bool) -> Evaluation:
+        """The figures of a model over the samples at ``kept``; ``yardstick``: float32 was measured on all of them."""
+        mine = self.columns[name]
+        labels = [self.refs[index].label for index in kept]
+        figures: dict[str, float] = {}
+        failed: dict[str, MeasurementError] = {}
+        scores: dict[str, NDArray[np.float64]] = {}
+        for number, (metric, key) in enumerate(zip(self.metrics, self.keys, strict=True)):
+            try:
+                if number in mine.failed:
+                    raise mine.failed[number][min(mine.failed[number])]
+                if metric.custom:
+                    figures[key] = self._custom(metric, mine, kept)
+                    continue
+                values = [mine.scores[number][index] for index in kept]
+                scores[key] = np.asarray(values, np.float64)
+                figures[key] = aggregate(metric, values, labels)
+            except MeasurementError as error:
+                failed[key] = error
+        measured: Fidelity | None = None
+        notes: tuple[str, ...] = ()
+        if name != FLOAT32 and FLOAT32 in self.columns:
+            measured, notes = self._fidelity(mine, kept, yardstick)
+        return Evaluation(figures, failed, scores, measured, len(kept), notes)
+
+    def _compare(self, mine: _Columns, one: ModelPass, reference: ModelPass, index: int) -> None:
+        order = _matched(one, reference)
+        wanted = reference.reals
+        if order is None or any(a.size != b.size for a, b in zip(wanted, order, strict=True)):
+            mine.without_fidelity = (
+                f"fidelity is not measured: the outputs ({', '.join(one.output_names)}) are not those of float32 "
+                f"({', '.join(reference.output_names)})"
+            )
+            return
+        mine.noise[index] = fidelity.noise_power(wanted, order)
+        if fidelity.scores_classes(reference.outputs[reference.output_names[0]].shape):
+            mine.ranked = True
+            mine.agrees[index] = bool(wanted[0].argmax() == order[0].argmax())
+
+    def _fidelity(
+        self, mine: _Columns, kept: Sequence[int], yardstick: bool
+    ) -> tuple[Fidelity | None, tuple[str, ...]]:
+        if not yardstick:
+            return None, ("fidelity is not measured: float32 failed on these samples",)
+        if mine.without_fidelity is not None:
+            return None, (mine.without_fidelity,)
+        signal = self.columns[FLOAT32].signal
+        agrees = [mine.agrees[i] for i in kept] if mine.ranked else None
+        return fidelity.summarize([signal[i] for i in kept], [mine.noise[i] for i in kept], agrees), ()
+
+    def _custom(self, metric: Metric, mine: _Columns, kept: Sequence[int]) -> float:
+        rows = [row for row in (mine.outputs[index] for index in kept) if row is not None]
+        # (1, ...) a sample -> (N, ...)
+        joined = {name: np.concatenate([np.atleast_1d(row[name]) for row in rows]) for name in rows[0]}
+        labels = [self.refs[index].label for index in kept]
+        known = np.asarray(labels) if all(label is not None for label in labels) else None
+        return custom.call(metric.name, self.functions[metric.name], joined, known)
+
+
+def _scored(metric: Metric, one: ModelPass) -> Array:
+    """The output that ``metric`` scores: the one named, or the only one."""
+    names = one.output_names
+    if len(names) == 1 and metric.output in (None, names[0]):
+        return one.outputs[names[0]]
+    if metric.output is None:
+        raise MeasurementError(
+            f"metric {metric.name}: the model has {len(names)} outputs ({', '.join(names)}); "
+            f"say which one is scored: {{name: {metric.name}, output: {names[0]}}}"
+        )
+    if metric.output not in one.outputs:
+        raise MeasurementError(
+            f"metric {metric.name}: the model has no output '{metric.output}'; its outputs are {', '.join(names)}"
+        )
+    return one.outputs[metric.output]
+
+
+def _same_shape(sample: Mapping[str, Array], output: Array) -> Array | None:
+    """The one input that an output of this shape can be the reconstruction of."""
+    candidates = [values for values in sample.values() if values.shape == output.shape]
+    return candidates[0] if len(candidates) == 1 else None
+
+
+def _matched(one: ModelPass, reference: ModelPass) -> list[Reals] | None:
+    """``one``'s outputs in the order of the reference's, by name (or the only one); None where they differ."""
+    if one.output_names == reference.output_names or len(one.output_names) == len(reference.output_names) == 1:
+        return one.reals
+    by_name = dict(zip(one.output_names, one.reals, strict=True))
+    if by_name.keys() != set(reference.output_names):
+        return None
+    return [by_name[name] for name in reference.output_names]

@@ -1,0 +1,305 @@
+"""The story of a run, top to bottom: the only place that knows every stage.
+
+    recipe -> source model -> samples -> float model -> variants -> audit -> measurement -> gate -> report
+
+The parent process stays light: two children do the work side by side, the converter (TensorFlow) and the runtime
+(LiteRT). What fails costs its one variant; what was finished is kept and reported.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from tflite_ptq import atomic
+from tflite_ptq.errors import ModelError, UsageError, UserError, WorkerCrash
+from tflite_ptq.fingerprint import sha256_of
+from tflite_ptq.journal import Journal
+from tflite_ptq.measure.environment import environment
+from tflite_ptq.recipe.loader import LoadedRecipe
+from tflite_ptq.recipe.schema import FLOAT32, Recipe, Variant
+from tflite_ptq.report import files
+from tflite_ptq.result import DatasetInfo, Frozen, ModelInfo, Report, TensorInfo
+from tflite_ptq.worker.children import Children, children_of
+from tflite_ptq.worker.messages import (
+    Audited,
+    AuditFile,
+    Convert,
+    Converted,
+    Describe,
+    Described,
+    Evaluate,
+    Evaluation,
+    Opened,
+    OpenSource,
+    Scan,
+    Scanned,
+)
+from tflite_ptq.worker.timing import time_file
+
+AnswerT = TypeVar("AnswerT", bound=Frozen)
+
+NEEDS_SOURCE = "needs the source model: TFLiteConverter cannot read a .tflite; name the .keras, .h5 or SavedModel"
+
+
+class Observer(Protocol):
+    """Told what the run is doing; ``total`` is ``None`` where the length is not known."""
+
+    def stage(self, what: str, done: int, total: int | None) -> None:
+        """``what`` names stage and variant."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line asks beside the recipe."""
+
+    only: tuple[str, ...] = ()
+    benchmark: bool = True
+    output: Path | None = None
+
+
+def run(loaded: LoadedRecipe, options: Options, observer: Observer) -> tuple[Report, Path]:
+    """Follows the recipe; the report and the folder it was written to.
+
+    Raises ``UserError`` where the run cannot go on; a report of what was finished is written first.
+    """
+    recipe = loaded.recipe
+    variants = _chosen_variants(recipe, options.only)
+    folder = output_folder(loaded, options)
+    _prepare(folder, variants)
+    journal = Journal(loaded, environment(), variants)
+    try:
+        with children_of(folder / "log.txt", recipe.timeout_s) as children:
+            _Run(recipe, loaded.path.parent, variants, folder, children, journal, observer).follow(options.benchmark)
+    except (UserError, KeyboardInterrupt) as stopped:
+        journal.fail(str(stopped) or "interrupted by Ctrl-C")
+        if journal.anything_finished:
+            files.write(journal.report(), folder)
+        raise
+    report = journal.report()
+    files.write(report, folder)
+    return report, folder
+
+
+def output_folder(loaded: LoadedRecipe, options: Options) -> Path:
+    """``--output``, the recipe's ``output``, or ``out/<recipe name>`` below the current folder."""
+    return options.output or Path(loaded.recipe.output or Path("out") / loaded.recipe.name)
+
+
+def _chosen_variants(recipe: Recipe, only: Sequence[str]) -> tuple[Variant, ...]:
+    names = [variant.name for variant in recipe.variants]
+    for name in only:
+        if name not in (*names, FLOAT32):
+            raise UsageError(f"--only {name}: the recipe has no such variant ({', '.join([FLOAT32, *names])})")
+    return tuple(variant for variant in recipe.variants if not only or variant.name in only)
+
+
+def _prepare(folder: Path, variants: Sequence[Variant]) -> None:
+    """An output folder that can be written, without the files that this run is about to replace."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+        for name in (
+            "report.json",
+            "report.md",
+            *(f"{name}.tflite" for name in (FLOAT32, *(v.name for v in variants))),
+        ):
+            (folder / name).unlink(missing_ok=True)
+        (folder / "log.txt").write_text("", encoding="utf-8")
+    except OSError as error:
+        raise atomic.write_error(folder, error) from error
+
+
+@dataclass(frozen=True)
+class _Run:
+    recipe: Recipe
+    recipe_folder: Path
+    variants: tuple[Variant, ...]
+    folder: Path
+    children: Children
+    journal: Journal
+    observer: Observer
+
+    def follow(self, benchmark: bool) -> None:
+        with ThreadPoolExecutor(max_workers=1) as converting:
+            try:
+                inputs = self._open_and_scan(converting)
+                self._convert_and_audit(converting, inputs)
+            except BaseException:
+                # The converting thread waits for the child's answer; without the child it ends.
+                self.children.converter.kill()
+                raise
+        self.children.converter.kill()  # the machine is quiet when latency is measured
+        if benchmark:
+            self._evaluate(inputs)
+            self.children.runtime.kill()
+            self._time()
+
+    def _open_and_scan(self, converting: ThreadPoolExecutor) -> tuple[TensorInfo, ...]:
+        started = time.monotonic()
+        self.observer.stage("opening the model", 0, None)
+        model = self.recipe.model
+        described = self._runtime(Describe(model=model), Described, "describe the model")
+        opening: Future[Opened] | None = None
+        if described.kind == "tflite":
+            self.children.converter.kill()
+        else:
+            request = OpenSource(model=model, folder=str(self._exported))
+            opening = converting.submit(self.children.converter.ask, request, Opened, "open the model")
+        scanned = self._scan()
+        opened = opening.result() if opening is not None else _float_tflite(model.path, described)
+        self.journal.opened(
+            ModelInfo(
+                path=model.path,
+                sha256=sha256_of(Path(model.path)),
+                format=described.kind,
+                inputs=opened.inputs,
+                outputs=opened.outputs,
+            ),
+            scanned,
+        )
+        self.journal.lasted("open", time.monotonic() - started)
+        return opened.inputs
+
+    def _scan(self) -> DatasetInfo | None:
+        if self.recipe.dataset is None:
+            return None
+        scanned = self._runtime(Scan(dataset=self.recipe.dataset), Scanned, "scan the dataset")
+        return DatasetInfo(
+            calibration_samples=scanned.calibration_samples,
+            evaluation_samples=scanned.evaluation_samples,
+            calibration_left_out=scanned.calibration_left_out,
+            labelled=scanned.labelled,
+        )
+
+    def _convert_and_audit(self, converting: ThreadPoolExecutor, inputs: tuple[TensorInfo, ...]) -> None:
+        """Audits each file while the next one is being converted."""
+        started = time.monotonic()
+        from_tflite = self.journal.model_format == "tflite"
+        jobs: list[tuple[Variant | None, Future[Converted]]] = []
+        for variant in (None, *self.variants):
+            make = self._make_from_tflite if from_tflite else self._convert
+            jobs.append((variant, converting.submit(make, variant, inputs)))
+        for variant, job in jobs:
+            name = variant.name if variant else FLOAT32
+            with self.journal.guarding(name, fatal=variant is None):
+                converted = job.result()
+                self.journal.converted(name, self._file(name), converted)
+                audited = self._runtime(
+                    AuditFile(
+                        name=name,
+                        model=str(self._file(name)),
+                        variant=variant,
+                        inputs=inputs,
+                        dataset=self.recipe.dataset,
+                    ),
+                    Audited,
+                    f"audit of {name}",
+                )
+                self.journal.audited(name, audited)
+        self.journal.lasted("convert", time.monotonic() - started)
+
+    def _convert(self, variant: Variant | None, inputs: tuple[TensorInfo, ...]) -> Converted:
+        name = variant.name if variant else FLOAT32
+        self.observer.stage(f"converting {name}", 0, None)
+        request = Convert(
+            saved_model=str(self._exported),
+            variant=variant,
+            inputs=inputs,
+            dataset=self.recipe.dataset,
+            target=str(self._file(name)),
+        )
+        return self.children.converter.ask(
+            request, Converted, f"conversion of {name}", self._progress(f"calibrating {name}")
+        )
+
+    def _make_from_tflite(self, variant: Variant | None, inputs: tuple[TensorInfo, ...]) -> Converted:
+        source = Path(self.recipe.model.path)
+        if variant is not None:
+            raise ModelError(f"{variant.name}: {NEEDS_SOURCE} as model.path instead of {source}")
+        atomic.write(self._file(FLOAT32), source.read_bytes())
+        return Converted()
+
+    def _evaluate(self, inputs: tuple[TensorInfo, ...]) -> None:
+        dataset, scanned = self.recipe.dataset, self.journal.dataset
+        if dataset is None or scanned is None or not scanned.evaluation_samples:
+            self.journal.note_all("accuracy and fidelity were not measured: the recipe has no evaluation samples")
+            return
+        started = time.monotonic()
+        together = Evaluate(
+            models={name: str(self._file(name)) for name in self.journal.usable},
+            inputs=inputs,
+            dataset=dataset,
+            metrics=self.journal.metrics(),
+            recipe_folder=str(self.recipe_folder),
+        )
+        try:
+            self.journal.evaluated(self._evaluated(together, "all variants"))
+        except WorkerCrash:
+            # One model took the process down; beside float32 alone each shows whether it was the one.
+            for name, path in together.models.items():
+                pair = together.model_copy(update={"models": {FLOAT32: together.models[FLOAT32], name: path}})
+                with self.journal.guarding(name, fatal=name == FLOAT32):
+                    self.journal.evaluated(self._evaluated(pair, name))
+        self.journal.lasted("evaluate", time.monotonic() - started)
+
+    def _evaluated(self, request: Evaluate, what: str) -> Evaluation:
+        return self._runtime(request, Evaluation, f"evaluation of {what}", self._progress("evaluating"))
+
+    def _time(self) -> None:
+        settings = self.recipe.benchmark.latency
+        if settings is None:
+            return
+        started = time.monotonic()
+        names = self.journal.usable
+        configurations = [
+            (name, delegate, threads)
+            for delegate in settings.delegates
+            for threads in settings.threads
+            for name in names
+        ]
+        for done, (name, delegate, threads) in enumerate(configurations):
+            self.observer.stage("measuring latency", done, len(configurations))
+            with self.journal.guarding(name):
+                self.journal.timed(
+                    name,
+                    time_file(
+                        name,
+                        self._file(name),
+                        delegate,
+                        threads,
+                        settings,
+                        self.children.log,
+                        self.children.timeout_s,
+                    ),
+                )
+        self.journal.lasted("latency", time.monotonic() - started)
+
+    @property
+    def _exported(self) -> Path:
+        return self.children.work / "saved_model"
+
+    def _file(self, name: str) -> Path:
+        return self.folder / f"{name}.tflite"
+
+    def _runtime(
+        self, request: Frozen, answer: type[AnswerT], what: str, progress: Callable[[int, int], None] | None = None
+    ) -> AnswerT:
+        return self.children.runtime.ask(request, answer, what, progress)
+
+    def _progress(self, what: str) -> Callable[[int, int], None]:
+        return lambda done, total: self.observer.stage(what, done, total)
+
+
+def _float_tflite(path: str, described: Described) -> Opened:
+    if described.quantized:
+        raise ModelError(
+            f"{path}: the model is already quantized ({described.quantized}); name the float model it was made from"
+        )
+    return Opened(inputs=described.inputs or (), outputs=described.outputs or ())

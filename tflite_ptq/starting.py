@@ -1,0 +1,114 @@
+"""The story of ``init``: look at a model and perhaps a data folder, and write the recipe that fits."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tflite_ptq.checking import runtime
+from tflite_ptq.errors import DataError, ModelError
+from tflite_ptq.recipe.schema import Model
+from tflite_ptq.recipe.starter import FoundData, starter
+from tflite_ptq.result import TensorInfo
+from tflite_ptq.worker.messages import Describe, Described, Opened, OpenSource
+from tflite_ptq.worker.process import Worker
+
+_FORMATS = {
+    **dict.fromkeys((".jpg", ".jpeg", ".png", ".bmp", ".webp"), "image"),
+    ".npy": "npy",
+    ".npz": "npz",
+    ".bin": "raw",
+    ".raw": "raw",
+}
+_ITEM_BYTES = {"float32": 4, "int8": 1, "uint8": 1, "float16": 2, "float64": 8}
+
+
+def recipe_for(model: Path, data: Path | None, file: Path) -> str:
+    """The text of a recipe at ``file`` for the model, with paths relative to it.
+
+    Raises ``ModelError`` or ``DataError`` where the model or the folder cannot be used.
+    """
+    with runtime() as child:
+        described = child.ask(Describe(model=Model(path=str(model))), Described, "describe the model")
+    if described.quantized:
+        raise ModelError(f"{model}: the model is already quantized ({described.quantized}); name the float model")
+    inputs = described.inputs if described.inputs is not None else _opened_inputs(model)
+    found = _look_at(data, inputs, file) if data is not None else None
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", model.stem).strip("-._") or "model"
+    return starter(file.name, name, _relative(model, file), inputs, found)
+
+
+def _opened_inputs(model: Path) -> tuple[TensorInfo, ...]:
+    """The inputs that only TensorFlow can tell."""
+    with tempfile.TemporaryDirectory(prefix="tflite-ptq-") as folder:
+        converter = Worker("tflite_ptq.worker.converter", Path(folder) / "log.txt", timeout_s=600)
+        try:
+            request = OpenSource(model=Model(path=str(model)), folder=str(Path(folder) / "saved_model"))
+            return converter.ask(request, Opened, "open the model").inputs
+        finally:
+            converter.kill()
+
+
+def _look_at(data: Path, inputs: Sequence[TensorInfo], file: Path) -> FoundData:
+    if not data.exists():
+        raise DataError(f"{data}: there is no such file or folder; name the folder that holds the samples")
+    files = [data] if data.is_file() else list(_walk(data))
+    kinds = Counter(_FORMATS[path.suffix.lower()] for path in files if path.suffix.lower() in _FORMATS)
+    if not kinds:
+        raise DataError(f"{data}: no samples found among {len(files)} files (looked for {', '.join(_FORMATS)})")
+    kind, count = kinds.most_common(1)[0]
+    shape = inputs[0].shape[1:] if inputs else ()
+    classes = kind == "image" and data.is_dir() and any(path.parent != data for path in files)
+    text = f"{{type: {kind}}}"
+    steps: tuple[str, ...] = ()
+    if kind == "image":
+        steps = _image_steps(shape)
+    elif kind == "raw":
+        first = next(path for path in files if _FORMATS.get(path.suffix.lower()) == "raw")
+        text = _raw_format(first, shape)
+    return FoundData(
+        path=_relative(data, file),
+        found=f"{count} {kind} files" + (", one folder a class" if classes else ""),
+        format=text,
+        preprocess=steps,
+        samples=min(100, max(1, count // 2)) if data.is_dir() else 100,
+        select="stratified" if classes else "random",
+    )
+
+
+def _image_steps(shape: Sequence[int]) -> tuple[str, ...]:
+    steps = []
+    if len(shape) == 3:
+        if shape[0] > 0 and shape[1] > 0:
+            steps.append(f"resize: {{size: [{shape[0]}, {shape[1]}], mode: stretch, interpolation: bilinear}}")
+        if shape[2] == 1:
+            steps.append("color: gray")
+    steps.append('normalize: "0..1"    # as in training: raw, 0..1, -1..1, torch, caffe or {mean: ..., std: ...}')
+    return tuple(steps)
+
+
+def _raw_format(file: Path, shape: Sequence[int]) -> str:
+    size, values = file.stat().st_size, 1
+    for length in shape:
+        values *= max(1, length)
+    dtype = next((name for name, item in _ITEM_BYTES.items() if values * item == size), None)
+    if dtype is None:
+        raise DataError(
+            f"{file}: {size} bytes are no sample of shape {list(shape)} in any dtype; write the format by hand: "
+            "{type: raw, dtype: ..., shape: [...], stride: ...}"
+        )
+    return f"{{type: raw, dtype: {dtype}, shape: [{', '.join(str(max(1, length)) for length in shape)}]}}"
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for root, folders, names in os.walk(folder):
+        folders.sort()
+        yield from (Path(root) / name for name in sorted(names) if not name.startswith("."))
+
+
+def _relative(path: Path, file: Path) -> str:
+    return Path(os.path.relpath(path.absolute(), file.absolute().parent)).as_posix()

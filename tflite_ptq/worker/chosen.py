@@ -1,0 +1,18 @@
+"""The samples that a dataset's settings choose, indexed once in the life of a child."""
+
+from __future__ import annotations
+
+import functools
+
+from tflite_ptq.data.split import Split, split
+from tflite_ptq.recipe.dataset import Dataset
+
+
+def chosen_samples(dataset: Dataset) -> Split:
+    """``split(dataset)``; a child's later jobs on the same dataset see the same samples."""
+    return _by_json(dataset.model_dump_json())
+
+
+@functools.lru_cache(maxsize=1)
+def _by_json(dataset_json: str) -> Split:
+    return split(Dataset.model_validate_json(dataset_json))

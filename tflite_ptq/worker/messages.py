@@ -1,0 +1,179 @@
+"""What the pipeline asks of a child process and what comes back: one JSON object a line.
+
+A request carries all that its job needs, so that a child that died can be replaced and the job given to another.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Union
+
+from pydantic import Field, TypeAdapter
+
+from tflite_ptq.recipe.dataset import Dataset
+from tflite_ptq.recipe.schema import Metric, Model, Variant
+from tflite_ptq.result import Audit, Fidelity, Frozen, SkippedSample, TensorInfo
+
+
+class OpenSource(Frozen):
+    """Open the source model and export it below ``folder``."""
+
+    job: Literal["open"] = "open"
+    model: Model
+    folder: str
+
+
+class Opened(Frozen):
+    """The exported model's signature."""
+
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+
+
+class Convert(Frozen):
+    """Convert the exported model to ``target``; no variant means float32."""
+
+    job: Literal["convert"] = "convert"
+    saved_model: str
+    variant: Variant | None
+    inputs: tuple[TensorInfo, ...]
+    dataset: Dataset | None
+    target: str
+
+
+class Converted(Frozen):
+    """The file is in its place."""
+
+    skipped: tuple[SkippedSample, ...] = ()
+    calibration_s: float | None = None
+
+
+ConverterRequest: TypeAdapter[OpenSource | Convert] = TypeAdapter(
+    Annotated[Union[OpenSource, Convert], Field(discriminator="job")]
+)
+
+
+class Scan(Frozen):
+    """Index the dataset, read its labels and choose the samples."""
+
+    job: Literal["scan"] = "scan"
+    dataset: Dataset
+
+
+class Scanned(Frozen):
+    """How many samples there are. ``labelled`` is of the evaluation samples."""
+
+    calibration_samples: int
+    evaluation_samples: int
+    calibration_left_out: int
+    labelled: bool
+    classes: tuple[str, ...] | None = None
+
+
+class FirstSample(Frozen):
+    """Index the dataset and read the first sample of each subset against the model's inputs, where those are known."""
+
+    job: Literal["first"] = "first"
+    dataset: Dataset
+    inputs: tuple[TensorInfo, ...] | None
+
+
+class Describe(Frozen):
+    """Read a model file without TensorFlow: the inputs of a source model, in any of its forms."""
+
+    job: Literal["describe"] = "describe"
+    model: Model
+
+
+class Described(Frozen):
+    """``None`` where the signature is not known without TensorFlow. ``quantized`` names what was found quantized."""
+
+    kind: str
+    inputs: tuple[TensorInfo, ...] | None
+    outputs: tuple[TensorInfo, ...] | None = None
+    quantized: str | None = None
+
+
+class AuditFile(Frozen):
+    """Audit one file and invoke it on one real sample (zeros where there is no dataset)."""
+
+    job: Literal["audit"] = "audit"
+    name: str
+    model: str
+    variant: Variant | None
+    inputs: tuple[TensorInfo, ...] | None
+    dataset: Dataset | None
+
+
+class Audited(Frozen):
+    """``findings`` are sentences for the variant's notes."""
+
+    audit: Audit
+    findings: tuple[str, ...] = ()
+
+
+class Evaluate(Frozen):
+    """Evaluate all models in one pass over the evaluation samples. ``models`` maps a variant's name to its file."""
+
+    job: Literal["evaluate"] = "evaluate"
+    models: dict[str, str]
+    inputs: tuple[TensorInfo, ...]
+    dataset: Dataset
+    metrics: tuple[Metric, ...]
+    recipe_folder: str
+
+
+class Evaluated(Frozen):
+    """One model's figures, or the error that stopped it; ``failed`` are the metrics that have none, with reasons."""
+
+    accuracy: dict[str, float] = {}
+    fidelity: Fidelity | None = None
+    failed: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    error: str | None = None
+
+
+class Evaluation(Frozen):
+    """All models' figures."""
+
+    models: dict[str, Evaluated]
+    skipped: tuple[SkippedSample, ...] = ()
+
+
+RuntimeRequest: TypeAdapter[Scan | FirstSample | Describe | AuditFile | Evaluate] = TypeAdapter(
+    Annotated[Union[Scan, FirstSample, Describe, AuditFile, Evaluate], Field(discriminator="job")]
+)
+
+
+class Progress(Frozen):
+    """The child is alive and has done ``done`` of ``total``."""
+
+    reply: Literal["progress"] = "progress"
+    done: int
+    total: int
+
+
+class Done(Frozen):
+    """The job is done; ``result`` is the JSON of the job's answer."""
+
+    reply: Literal["done"] = "done"
+    result: str
+
+
+class Failed(Frozen):
+    """The job met a user's error: the class of ``tflite_ptq.errors`` and the message."""
+
+    reply: Literal["failed"] = "failed"
+    error: str
+    message: str
+
+
+class Bug(Frozen):
+    """The job met a bug."""
+
+    reply: Literal["bug"] = "bug"
+    traceback: str
+
+
+Reply: TypeAdapter[Progress | Done | Failed | Bug] = TypeAdapter(
+    Annotated[Union[Progress, Done, Failed, Bug], Field(discriminator="reply")]
+)

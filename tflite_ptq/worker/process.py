@@ -1,0 +1,136 @@
+"""The parent's side of a child process: spawn, ask, watch, bury."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from tflite_ptq.errors import WorkerCrash, revive
+from tflite_ptq.result import Frozen
+from tflite_ptq.worker.messages import Bug, Done, Failed, Progress, Reply
+
+ResultT = TypeVar("ResultT", bound=Frozen)
+
+# Python puts the current folder first on the path of ``-c`` and ``-m``; a user's numpy.py must not become ours.
+_START = "import sys; sys.path[:1] = [] if sys.path[0] == '' else sys.path[:1]; from {module} import main; main()"
+
+
+class ChildBug(Exception):
+    """A bug inside a child process; ``str(error)`` is the child's traceback."""
+
+
+class Worker:
+    """A child process that answers one request at a time; started on the first, and again after it died."""
+
+    def __init__(self, module: str, log: Path, timeout_s: float) -> None:
+        self._module = module
+        self._log = log
+        self._timeout_s = timeout_s
+        self._process: subprocess.Popen[str] | None = None
+        self._lines: queue.Queue[str | None] = queue.Queue()
+
+    def start(self) -> None:
+        """Spawns the child, so that its imports run while the parent goes on."""
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _START.format(module=self._module)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                encoding="utf-8",
+                start_new_session=True,  # a terminal's Ctrl-C is for the parent, which then ends its children
+                env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1")},
+            )
+        self._lines = queue.Queue()
+        threading.Thread(target=_pump, args=(self._process, self._lines), daemon=True).start()
+
+    def ask(
+        self, request: Frozen, answer: type[ResultT], what: str, progress: Callable[[int, int], None] | None = None
+    ) -> ResultT:
+        """The child's answer to a request. ``what`` names stage and variant for the messages.
+
+        Raises the user's error that the child met, ``WorkerCrash`` when it dies or is silent for the timeout, and
+        ``ChildBug``.
+        """
+        if self._process is None or self._process.poll() is not None:
+            self.start()
+        process = self._process
+        assert process is not None and process.stdin is not None
+        # A child that died before reading shows itself at the next line.
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.write(request.model_dump_json() + "\n")
+            process.stdin.flush()
+        while True:
+            try:
+                line = self._lines.get(timeout=self._timeout_s)
+            except queue.Empty:
+                self.kill()
+                raise WorkerCrash(
+                    f"{what}: no sign of life for {self._timeout_s:.0f} s, so it was ended; if it is only slow, raise "
+                    f"timeout_s in the recipe (log: {self._log})"
+                ) from None
+            if line is None:
+                raise WorkerCrash(f"{what}: {self._cause_of_death(process)} (log: {self._log})")
+            try:
+                reply = Reply.validate_json(line)
+            except ValidationError as error:
+                raise ChildBug(f"{what}: not a reply: {line[:200]!r}") from error
+            match reply:
+                case Progress(done=done, total=total):
+                    if progress is not None:
+                        progress(done, total)
+                case Done(result=result):
+                    return answer.model_validate_json(result)
+                case Failed(error=name, message=message):
+                    raise revive(name, message)
+                case Bug(traceback=text):
+                    raise ChildBug(f"{what}\n{text}")
+
+    def kill(self) -> None:
+        """Ends the child at once."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def close(self) -> None:
+        """Lets the child end by itself; ends it where it does not."""
+        if self._process is None:
+            return
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def _cause_of_death(self, process: subprocess.Popen[str]) -> str:
+        code = process.wait()
+        if code >= 0:
+            return f"the process ended by itself with exit code {code}"
+        name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
+        hint = {
+            "SIGKILL": "; the system may have run out of memory",
+            "SIGABRT": "; TensorFlow or LiteRT gave up inside C++",
+            "SIGSEGV": "; a bug inside TensorFlow or LiteRT, or a broken model file",
+        }.get(name, "")
+        return f"the process was killed by {name}{hint}"
+
+
+def _pump(process: subprocess.Popen[str], lines: queue.Queue[str | None]) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        lines.put(line)
+    lines.put(None)

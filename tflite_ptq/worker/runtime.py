@@ -1,0 +1,149 @@
+"""The runtime child: numpy, Pillow and LiteRT, no TensorFlow. Scans, reads, audits and evaluates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tflite_ptq.data.reader import BadSample, Reader
+from tflite_ptq.data.split import Split
+from tflite_ptq.errors import MeasurementError, UserError
+from tflite_ptq.measure.environment import cores
+from tflite_ptq.measure.evaluate import evaluate
+from tflite_ptq.model.flatbuffer import describe
+from tflite_ptq.model.interpreter import Runner
+from tflite_ptq.model.signature import kind, read_inputs
+from tflite_ptq.quantize.audit import audit, findings, quantized_parts
+from tflite_ptq.result import Frozen, TensorInfo
+from tflite_ptq.worker.child import ReportProgress, serve
+from tflite_ptq.worker.chosen import chosen_samples
+from tflite_ptq.worker.messages import (
+    Audited,
+    AuditFile,
+    Describe,
+    Described,
+    Evaluate,
+    Evaluated,
+    Evaluation,
+    FirstSample,
+    RuntimeRequest,
+    Scan,
+    Scanned,
+)
+
+
+def main() -> None:
+    """Entry of the child process."""
+    serve(RuntimeRequest, _handle)
+
+
+def _handle(request: Scan | FirstSample | Describe | AuditFile | Evaluate, progress: ReportProgress) -> Frozen:
+    match request:
+        case Scan():
+            return _scanned(chosen_samples(request.dataset))
+        case FirstSample():
+            return _first_sample(request)
+        case Describe():
+            return _describe(request)
+        case AuditFile():
+            return _audit(request)
+        case Evaluate():
+            return _evaluate(request, progress)
+
+
+def _scanned(chosen: Split) -> Scanned:
+    return Scanned(
+        calibration_samples=len(chosen.calibration),
+        evaluation_samples=len(chosen.evaluation),
+        calibration_left_out=chosen.left_out,
+        labelled=bool(chosen.evaluation) and chosen.evaluation[0].label is not None,
+        classes=chosen.classes,
+    )
+
+
+def _first_sample(request: FirstSample) -> Scanned:
+    chosen = chosen_samples(request.dataset)
+    if request.inputs is not None:
+        reader = Reader(request.dataset, request.inputs)
+        for subset in (chosen.calibration, chosen.evaluation):
+            if subset:
+                reader.read(subset[0])
+    return _scanned(chosen)
+
+
+def _describe(request: Describe) -> Described:
+    path = Path(request.model.path)
+    form = kind(path)
+    if form != "tflite":
+        return Described(kind=form, inputs=read_inputs(path, request.model.signature))
+    description = describe(path)
+    return Described(
+        kind=form,
+        inputs=description.inputs,
+        outputs=description.outputs,
+        quantized=quantized_parts(description),
+    )
+
+
+def _audit(request: AuditFile) -> Audited:
+    path = Path(request.model)
+    found = audit(describe(path))
+    runner = Runner(path, "xnnpack", 1)
+    outputs = runner.run(_one_sample(request, runner))
+    for output, values in outputs.items():
+        if not np.isfinite(values).all():
+            raise MeasurementError(
+                f"{request.name}: output '{output}' holds NaN or infinity on the first sample; look for overflow in "
+                "the float model, or in float16 weights beyond 65504"
+            )
+    return Audited(audit=found, findings=findings(found, request.variant) if request.variant else ())
+
+
+def _one_sample(request: AuditFile, runner: Runner) -> Mapping[str, NDArray[np.generic]]:
+    if request.dataset is not None and request.inputs is not None:
+        reader = Reader(request.dataset, request.inputs)
+        chosen = chosen_samples(request.dataset)
+        for ref in chosen.evaluation or chosen.calibration:
+            try:
+                sample: Mapping[str, NDArray[np.generic]] = reader.read(ref)
+                return sample
+            except BadSample:
+                if request.dataset.on_bad_sample == "stop":
+                    raise
+    return {info.name: np.zeros([max(1, size) for size in info.shape], _real_dtype(info)) for info in runner.inputs}
+
+
+def _real_dtype(info: TensorInfo) -> str:
+    return "float32" if info.scale is not None else info.dtype
+
+
+def _evaluate(request: Evaluate, progress: ReportProgress) -> Evaluation:
+    chosen = chosen_samples(request.dataset)
+    reader = Reader(request.dataset, request.inputs)
+    outcome = evaluate(
+        {name: Path(path) for name, path in request.models.items()},
+        chosen.evaluation,
+        reader.read,
+        request.metrics,
+        threads=cores(),
+        on_bad=request.dataset.on_bad_sample,
+        progress=progress,
+        recipe_folder=Path(request.recipe_folder),
+    )
+    return Evaluation(
+        models={
+            name: Evaluated(error=str(result))
+            if isinstance(result, UserError)
+            else Evaluated(
+                accuracy=dict(result.metrics),
+                fidelity=result.fidelity,
+                failed=tuple(str(error) for error in result.failed.values()),
+                notes=result.notes,
+            )
+            for name, result in outcome.results.items()
+        },
+        skipped=outcome.skipped,
+    )
