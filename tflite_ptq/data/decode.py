@@ -8,7 +8,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from tflite_ptq.data.bad_sample import BadSample
 from tflite_ptq.data.index import SampleRef
@@ -47,12 +47,11 @@ def decode_image(file: Path) -> Image.Image:
     try:
         with Image.open(file, formats=_IMAGE_FORMATS) as image:
             image.load()
-            if image.getexif().get(_EXIF_ORIENTATION, 1) != 1:
-                image = ImageOps.exif_transpose(image)
-            return _rgb(image)
+            turned = image.getexif().get(_EXIF_ORIENTATION, 1) != 1
+            return _rgb(ImageOps.exif_transpose(image) if turned else image)
     except Image.DecompressionBombError as error:
         raise BadSample(f"{file}: the image is too large to be decoded safely: {error}; scale it down") from error
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise BadSample(f"{file}: not a JPEG, PNG, BMP or WebP image; write it again or remove it") from error
     except _BROKEN_IMAGE as error:
         raise unreadable(file, OSError(str(error)) if isinstance(error, SyntaxError) else error) from error

@@ -1,125 +1,168 @@
-"""Which samples there are: files below a folder, or the entries of one stacked file or long recording."""
+"""Which samples a subset holds, in one fixed order; no sample is decoded here."""
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Iterator
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from tflite_ptq.data.stored import npy_header, npz_headers, window_count
+from tflite_ptq.data.stored import Stored, npy_header, npz_headers, window_count
 from tflite_ptq.errors import DataError
-from tflite_ptq.recipe.dataset import Format, NpyFormat, NpzFormat, RawFormat
+from tflite_ptq.recipe.dataset import Format, ImageFormat, NpyFormat, NpzFormat, RawFormat
 
-_SUFFIXES = {
+EXTENSIONS: dict[str, tuple[str, ...]] = {
     "image": (".jpg", ".jpeg", ".png", ".bmp", ".webp"),
     "npy": (".npy",),
     "npz": (".npz",),
-    "raw": (".bin", ".raw", ".dat"),
+    "raw": (".bin", ".raw", ".dat", ".pcm"),
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SampleRef:
-    """One sample: a file, or entry ``index`` of a stacked file or recording. ``root`` is the subset's path."""
+    """One sample: a file, and the position in it where a file holds several.
+
+    ``label`` is a class index (int) or a regression target (float); ``root`` is the folder that names count from.
+    """
 
     file: Path
     index: int | None
+    label: int | float | None
     root: Path
-    label: int | float | None = None
 
     @property
     def file_name(self) -> str:
-        """The file's path below the subset's folder, with forward slashes."""
-        return self.file.name if self.file == self.root else self.file.relative_to(self.root).as_posix()
+        """The file, relative to the subset's folder, with forward slashes: ``cat/0001.jpg``."""
+        return str(self.file)[len(str(self.root)) :].replace(os.sep, "/").lstrip("/")
 
     @property
     def name(self) -> str:
-        """``cat/0001.jpg``, or ``features.npy[12]``."""
+        """``cat/0001.jpg``, or ``x.npy[12]`` for a sample of a stacked file or a window."""
         return self.file_name if self.index is None else f"{self.file_name}[{self.index}]"
 
     @property
     def place(self) -> str:
-        """The whole path, for messages."""
+        """The whole path, as messages name it."""
         return str(self.file) if self.index is None else f"{self.file}[{self.index}]"
 
 
-def index(path: Path, form: Format) -> tuple[SampleRef, ...]:
-    """All samples below ``path`` in the order of their names; a file is its own only source.
+@dataclass(frozen=True)
+class Index:
+    """All samples below ``path``, sorted by name as plain text, and the folders directly below it."""
 
-    Raises ``DataError`` for a missing path, a folder without samples, and a file that cannot be counted.
+    path: Path
+    refs: tuple[SampleRef, ...]
+    folders: tuple[str, ...]
+
+
+def index(path: Path, fmt: Format, where: str, label_key: str | None = None) -> Index:
+    """Find the samples of one subset; ``where`` is its place in the recipe (``dataset.calibration``).
+
+    ``label_key`` names the array of a stacked ``.npz`` that holds labels. Hidden files are ignored.
+    Raises DataError: missing path, wrong kind of path, no samples.
     """
     if not path.exists():
-        raise DataError(f"{path}: there is no such file or folder; correct the path in the recipe's dataset")
+        raise DataError(f"{path}: no such file or folder; correct {where}.path")
     if path.is_file():
-        return tuple(_inside(path, path, form, stacked=True))
-    if not path.is_dir():
-        raise DataError(f"{path}: is neither a file nor a folder; name the folder that holds the samples")
-    wanted, others = _SUFFIXES[form.type], 0
-    files: list[Path] = []
-    for file in _walk(path):
-        if file.suffix.lower() in wanted:
-            files.append(file)
-        else:
-            others += 1
-    if not files:
+        return Index(path, _inside(path, path.parent, fmt, label_key, where), ())
+    names, folders, others = _scan(path, EXTENSIONS[fmt.type])
+    if not names:
+        looked = ", ".join(EXTENSIONS[fmt.type])
+        beside = ", ".join(f"{count} {suffix or 'without extension'}" for suffix, count in others.most_common(5))
+        lie = f"{others.total()} other files lie there ({beside})" if others else "it holds no other files either"
         raise DataError(
-            f"{path}: the folder holds no {form.type} samples (looked for {', '.join(wanted)}; found {others} other "
-            "files); correct the path or dataset.format.type"
+            f"{path}: no {fmt.type} files found (looked for {looked}; {lie}); correct {where}.path or "
+            "dataset.format.type"
         )
-    return tuple(ref for file in files for ref in _inside(file, path, form, stacked=False))
+    files = [path / name for name in names]
+    if isinstance(fmt, (ImageFormat, NpzFormat)) or fmt.stride is None:
+        return Index(path, tuple(SampleRef(file, None, None, path) for file in files), folders)
+    return Index(path, tuple(ref for file in files for ref in _windows(file, path, fmt)), folders)
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    try:
-        for root, folders, names in os.walk(folder, followlinks=True, onerror=_raise):
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
-            yield from (Path(root, name) for name in sorted(names) if not name.startswith("."))
-    except OSError as error:
-        raise DataError(f"{folder}: the folder cannot be read ({error}); check its permissions") from error
-
-
-def _raise(error: OSError) -> None:
-    raise error
-
-
-def _inside(file: Path, root: Path, form: Format, *, stacked: bool) -> Iterator[SampleRef]:
-    count = _entries(file, form, stacked=stacked)
-    if count is None:
-        yield SampleRef(file, None, root)
-        return
+def _inside(file: Path, root: Path, fmt: Format, label_key: str | None, where: str) -> tuple[SampleRef, ...]:
+    if isinstance(fmt, ImageFormat):
+        raise DataError(f"{file}: is a file, images are read from a folder; set {where}.path to the folder")
+    if not isinstance(fmt, RawFormat) and file.suffix.lower() not in EXTENSIONS[fmt.type]:
+        raise DataError(f"{file}: is not a .{fmt.type} file; correct {where}.path or dataset.format.type ({fmt.type})")
+    if not isinstance(fmt, NpzFormat) and fmt.stride is not None:
+        return _windows(file, root, fmt)
+    if isinstance(fmt, RawFormat):
+        return (SampleRef(file, None, None, root),)
+    count = _stacked(npy_header(file), file) if isinstance(fmt, NpyFormat) else _stacked_npz(file, fmt, label_key)
     if count == 0:
-        raise DataError(f"{file}: holds no sample; it has no entries along axis 0")
-    for entry in range(count):
-        yield SampleRef(file, entry, root)
+        raise DataError(f"{file}: holds no samples (length 0 along axis 0); correct {where}.path")
+    return tuple(SampleRef(file, i, None, root) for i in range(count))
 
 
-def _entries(file: Path, form: Format, *, stacked: bool) -> int | None:
-    """How many samples a file holds; ``None`` where the file is one sample."""
-    match form:
-        case RawFormat(stride=int(stride)):
-            values = file.stat().st_size // np.dtype(form.dtype).itemsize
-            return window_count(file, values, form.shape, stride)
-        case NpyFormat(stride=int(stride), shape=tuple(shape)):
-            return window_count(file, math.prod(npy_header(file).shape), shape, stride)
-        case NpyFormat() if stacked:
-            return _first_axis(file, npy_header(file).shape)
-        case NpzFormat() if stacked:
-            lengths = {name: array.shape[0] for name, array in npz_headers(file).items() if array.shape}
-            if len(set(lengths.values())) > 1:
-                raise DataError(
-                    f"{file}: the arrays of a stacked .npz must be of one length along axis 0, got "
-                    f"{', '.join(f'{name}: {length}' for name, length in lengths.items())}"
-                )
-            return next(iter(lengths.values()), 0)
-        case _:
-            return None
+def _stacked(stored: Stored, file: Path) -> int:
+    if not stored.shape:
+        raise DataError(f"{file}: holds a single number, expected samples stacked along axis 0; write the file again")
+    return stored.shape[0]
 
 
-def _first_axis(file: Path, shape: tuple[int, ...]) -> int:
-    if not shape:
-        raise DataError(f"{file}: holds a single number, not samples stacked along axis 0")
-    return shape[0]
+def _stacked_npz(file: Path, fmt: NpzFormat, label_key: str | None) -> int:
+    headers = npz_headers(file)
+    for key in fmt.keys.values():
+        if key not in headers:
+            raise DataError(f"{file}: has no array '{key}'; correct dataset.format.keys ({', '.join(headers)})")
+    lengths = {key: stored.shape[0] for key, stored in headers.items() if stored.shape and key != label_key}
+    if len(set(lengths.values())) > 1 and fmt.keys:
+        lengths = {key: lengths[key] for key in fmt.keys.values() if key in lengths}
+    if len(set(lengths.values())) != 1:
+        seen = ", ".join(f"{key}: {length}" for key, length in lengths.items()) or "no array has an axis 0"
+        raise DataError(
+            f"{file}: arrays of one stacked file must have the same length along axis 0, got {seen}; "
+            "name those that belong to the model under dataset.format.keys"
+        )
+    return next(iter(lengths.values()))
+
+
+def _windows(file: Path, root: Path, fmt: RawFormat | NpyFormat) -> tuple[SampleRef, ...]:
+    if fmt.shape is None or fmt.stride is None:
+        raise ValueError("windows need shape and stride")
+    if isinstance(fmt, RawFormat):
+        size_bytes, item_bytes = file.stat().st_size, np.dtype(fmt.dtype).itemsize
+        if size_bytes % item_bytes:
+            raise DataError(
+                f"{file}: {size_bytes} bytes are not a whole number of {fmt.dtype} values ({item_bytes} bytes each); "
+                "correct dataset.format.dtype or write the file again"
+            )
+        values = size_bytes // item_bytes
+    else:
+        values = int(np.prod(npy_header(file).shape, dtype=np.int64))
+    count = window_count(file, values, fmt.shape, fmt.stride)
+    return tuple(SampleRef(file, i, None, root) for i in range(count))
+
+
+def _scan(root: Path, extensions: tuple[str, ...]) -> tuple[list[str], tuple[str, ...], Counter[str]]:
+    names: list[str] = []
+    folders: list[str] = []
+    others: Counter[str] = Counter()
+    seen: set[str] = set()
+    pending = [(str(root), "")]
+    while pending:
+        folder, prefix = pending.pop()
+        real = os.path.realpath(folder)
+        if real in seen:  # a link back to a folder above would never end
+            continue
+        seen.add(real)
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.name.startswith("."):
+                        continue
+                    if entry.is_dir():
+                        pending.append((entry.path, f"{prefix}{entry.name}/"))
+                        if not prefix:
+                            folders.append(entry.name)
+                    elif (suffix := os.path.splitext(entry.name)[1].lower()) in extensions:  # noqa: PTH122
+                        names.append(prefix + entry.name)
+                    else:
+                        others[suffix] += 1
+        except OSError as error:
+            raise DataError(f"{folder}: cannot be listed: {error.strerror}; correct its permissions") from error
+    return sorted(names), tuple(sorted(folders)), others

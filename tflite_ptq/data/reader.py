@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal, Protocol, get_args
 
+from PIL import Image
+
 from tflite_ptq.data.bad_sample import BadSample
 from tflite_ptq.data.decode import decode, decode_image
 from tflite_ptq.data.fit import fit
@@ -77,12 +79,7 @@ class Reader:
         """
         if isinstance(self._format, ImageFormat):
             spec = self._specs[0]
-            try:
-                pixels = preprocess(decode_image(ref.file), self._steps)
-            except BadSample:
-                raise
-            except DataError as error:  # an image too small, say: this sample's fault
-                raise BadSample(f"{ref.place}: {error}") from error
+            pixels = self._preprocessed(decode_image(ref.file), ref)
             return {spec.name: fit(pixels, spec.name, spec.shape, spec.dtype, ref.place, self._format)}
         arrays = decode(ref, self._format)
         inputs: dict[str, Array] = {}
@@ -94,9 +91,15 @@ class Reader:
                         f"{ref.place}: input '{spec.name}': expected numbers, got {array.dtype.name}; write the file "
                         "again"
                     )
-                array = preprocess(array, self._steps)
+                array = self._preprocessed(array, ref)
             inputs[spec.name] = fit(array, spec.name, spec.shape, spec.dtype, ref.place, self._format)
         return inputs
+
+    def _preprocessed(self, value: Image.Image | Array, ref: SampleRef) -> Array:
+        try:
+            return preprocess(value, self._steps)
+        except DataError as error:  # an image too small, say: this sample's fault
+            raise BadSample(f"{ref.place}: {error}") from error
 
     def _key(self, name: str, arrays: dict[str, Array], ref: SampleRef) -> str:
         if not isinstance(self._format, NpzFormat):

@@ -1,21 +1,25 @@
-"""The calibration and the evaluation samples of a dataset: chosen by its settings, disjoint by default."""
+"""Which samples calibrate and which evaluate; by default none does both."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from tflite_ptq.data.index import SampleRef, index
-from tflite_ptq.data.labels import labelled
-from tflite_ptq.data.sampling import choose
+from tflite_ptq.data.labels import Labelled, label
+from tflite_ptq.data.sampling import choose, disjoint
 from tflite_ptq.errors import DataError
-from tflite_ptq.recipe.dataset import Calibration, Dataset, Evaluation, Subset
+from tflite_ptq.recipe.dataset import Calibration, Dataset, Evaluation, KeyLabels, Subset
 
 
 @dataclass(frozen=True)
 class Split:
-    """``left_out`` evaluation samples were left out because calibration uses them."""
+    """The samples of a run, each in the order of its name.
+
+    ``left_out`` counts samples of the evaluation path that were left out because calibration uses them; ``classes``
+    are the class names in the order of label indices, ``None`` where they are not known.
+    """
 
     calibration: tuple[SampleRef, ...]
     evaluation: tuple[SampleRef, ...]
@@ -24,46 +28,80 @@ class Split:
 
 
 def split(dataset: Dataset) -> Split:
-    """Chooses the samples. Raises ``DataError`` for whatever is wrong with folders and labels, and where nothing is
-    left for evaluation."""
+    """Index, label and choose. Calibration chooses first and takes all there is where more is asked for.
+
+    Two samples are the same where file (links resolved) and position are; overlapping windows are distinct.
+    Raises DataError, also where nothing is left to evaluate on.
+    """
+    here = _labelled(dataset, dataset.calibration, "dataset.calibration")
+    same = _same_source(dataset.calibration, dataset.evaluation)
+    there = here if same else _labelled(dataset, dataset.evaluation, "dataset.evaluation")
+    _same_classes(here, there)
+    classes = there.classes if there is not None else here.classes if here is not None else dataset.classes
     calibration: tuple[SampleRef, ...] = ()
-    classes = dataset.classes
-    if dataset.calibration is not None:
-        refs, classes = _subset(dataset, dataset.calibration)
-        calibration = _chosen(refs, dataset.calibration, dataset.calibration.samples, "dataset.calibration")
-    if dataset.evaluation is None:
+    if here is not None and dataset.calibration is not None:
+        calibration = _chosen(here.refs, dataset.calibration, dataset.calibration.samples, "dataset.calibration")
+    if there is None or dataset.evaluation is None:
         return Split(calibration, (), 0, classes)
-    refs, classes = _subset(dataset, dataset.evaluation)
-    settings = dataset.evaluation
-    left_out = 0
-    if not settings.include_calibration:
-        used = {_identity(ref) for ref in calibration}
-        kept = tuple(ref for ref in refs if _identity(ref) not in used)
-        left_out = len(refs) - len(kept)
-        if not kept:
-            raise DataError(
-                f"{settings.path}: calibration uses all {len(refs)} samples and none is left for evaluation; lower "
-                "dataset.calibration.samples, or set dataset.evaluation.include_calibration: true"
-            )
-        refs = kept
-    count = len(refs) if settings.samples is None else settings.samples
-    return Split(calibration, _chosen(refs, settings, count, "dataset.evaluation"), left_out, classes)
+    remaining = there.refs
+    if calibration and not dataset.evaluation.include_calibration:
+        kept = disjoint(_identities(there.refs), _identities(calibration))
+        remaining = tuple(there.refs[position] for position in kept)
+    if not remaining:
+        raise DataError(
+            f"{dataset.evaluation.path}: all {len(there.refs)} samples are used for calibration, none is left to "
+            f"evaluate on; lower dataset.calibration.samples ({dataset.calibration and dataset.calibration.samples}), "
+            "give dataset.evaluation another path, or set dataset.evaluation.include_calibration to true"
+        )
+    left_out = len(there.refs) - len(remaining)
+    count = dataset.evaluation.samples
+    evaluation = remaining if count is None else _chosen(remaining, dataset.evaluation, count, "dataset.evaluation")
+    return Split(calibration, evaluation, left_out, classes)
 
 
-def _subset(dataset: Dataset, subset: Subset) -> tuple[tuple[SampleRef, ...], tuple[str, ...] | None]:
-    return labelled(index(Path(subset.path), dataset.format), subset.labels, dataset.classes, dataset.format)
+def _labelled(dataset: Dataset, subset: Subset | None, where: str) -> Labelled | None:
+    if subset is None:
+        return None
+    key = subset.labels.key if isinstance(subset.labels, KeyLabels) else None
+    found = index(Path(subset.path), dataset.format, where, key)
+    return label(found, subset.labels, dataset.format, dataset.classes, where)
+
+
+def _same_source(first: Subset | None, second: Subset | None) -> bool:
+    return first is not None and second is not None and (first.path, first.labels) == (second.path, second.labels)
+
+
+def _same_classes(here: Labelled | None, there: Labelled | None) -> None:
+    if here is None or there is None or not (here.folders and there.folders) or here.classes == there.classes:
+        return
+    odd = sorted(set(here.classes or ()) ^ set(there.classes or ()))
+    raise DataError(
+        "dataset.calibration and dataset.evaluation have different class folders "
+        f"({', '.join(repr(name) for name in odd[:5])} only in one of them), so their class indices differ; list "
+        "dataset.classes in the order of the model's output"
+    )
 
 
 def _chosen(
-    refs: Sequence[SampleRef], settings: Calibration | Evaluation, count: int, key: str
+    refs: tuple[SampleRef, ...], subset: Calibration | Evaluation, count: int, where: str
 ) -> tuple[SampleRef, ...]:
-    if settings.select == "stratified" and any(ref.label is None for ref in refs):
+    if subset.select == "stratified" and not all(isinstance(ref.label, int) for ref in refs):
+        got = "regression targets" if any(ref.label is not None for ref in refs) else "none"
         raise DataError(
-            f"{settings.path}: {key}.select: stratified needs labels, and the samples have none; give labels or choose "
-            "random"
+            f"{subset.path}: select: stratified needs a class for every sample, got {got}; give {where}.labels or set "
+            f"{where}.select to random"
         )
-    return tuple(refs[i] for i in choose([ref.label for ref in refs], count, settings.select, settings.seed))
+    return tuple(refs[position] for position in choose([r.label for r in refs], count, subset.select, subset.seed))
 
 
-def _identity(ref: SampleRef) -> tuple[str, int | None]:
-    return str(ref.file.resolve()), ref.index
+def _identities(refs: tuple[SampleRef, ...]) -> list[tuple[str, int | None]]:
+    folders: dict[Path, str] = {}
+    keys: list[tuple[str, int | None]] = []
+    for ref in refs:
+        parent = ref.file.parent
+        if parent not in folders:  # resolving every file of a large folder is slow
+            folders[parent] = os.path.realpath(parent)
+        linked = ref.file.is_symlink()
+        real = os.path.realpath(ref.file) if linked else folders[parent] + os.sep + ref.file.name
+        keys.append((real, ref.index))
+    return keys

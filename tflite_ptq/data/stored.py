@@ -78,6 +78,8 @@ def native(array: Array) -> Array:
 def unreadable(file: Path, error: Exception) -> BadSample:
     """What a broken or foreign file is answered with."""
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
+    if "allow_pickle" in reason:  # numpy's guess at any file that does not begin as an array does
+        reason = f"it is no {file.suffix} file, or holds pickled Python objects"
     return BadSample(f"{file}: cannot be read: {reason}; write the file again or remove it")
 
 
