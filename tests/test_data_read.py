@@ -115,8 +115,8 @@ BAD = [
      "store values in that range"),
     (NPY, np.array(["a", "b"]), Spec("x", (1, 2)), "input 'x': expected float32, got str32; write the sample with a "
      "numeric dtype"),
-    (NPY, np.array([{}, {}], object), Spec("x", (1, 2)), "cannot be read: Object arrays cannot be loaded when "
-     "allow_pickle=False; write the file again or remove it"),
+    (NPY, np.array([{}, {}], object), Spec("x", (1, 2)), "cannot be read: it is no .npy file, or holds "
+     "pickled Python objects; write the file again or remove it"),
 ]  # fmt: skip
 
 
