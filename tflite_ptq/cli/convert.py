@@ -37,32 +37,9 @@ def convert_command(
       tflite-ptq convert recipe.yaml --set dataset.calibration.samples=500 --output out/500
       tflite-ptq convert recipe.yaml --json -q > report.json
     """
-    from tflite_ptq import pipeline
-    from tflite_ptq.cli.progress import TerminalProgress
+    from tflite_ptq.cli.outcome import Manner, run_and_show
+    from tflite_ptq.pipeline import Options
     from tflite_ptq.recipe.loader import load
-    from tflite_ptq.report.gate import exit_code
 
-    loaded = load(recipe, overrides)
-    options = pipeline.Options(only=only, benchmark=not no_benchmark, output=output)
-    try:
-        with TerminalProgress(quiet=quiet or as_json) as progress:
-            report, folder = pipeline.run(loaded, options, progress)
-    finally:
-        if verbose:
-            _show_log(pipeline.output_folder(loaded, options) / "log.txt")
-    if as_json:
-        click.echo(report.model_dump_json(indent=2))
-    elif not quiet:
-        from rich.console import Console
-
-        from tflite_ptq.report.console import render
-
-        render(report, Console(), str(folder))
-    for error in report.errors if quiet or as_json else ():
-        click.echo(f"error: {error}", err=True)
-    ctx.exit(exit_code(report.status))
-
-
-def _show_log(log: Path) -> None:
-    if log.is_file():
-        click.echo(log.read_text(encoding="utf-8", errors="replace"), err=True)
+    options = Options(only=only, benchmark=not no_benchmark, output=output)
+    ctx.exit(run_and_show(load(recipe, overrides), options, Manner(as_json, verbose, quiet)))

@@ -1,0 +1,53 @@
+"""Running a loaded recipe for a person or a program, and showing what came out: the step that commands share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from tflite_ptq.pipeline import Options
+    from tflite_ptq.recipe.loader import LoadedRecipe
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How much is shown, and for whom."""
+
+    as_json: bool = False
+    verbose: bool = False
+    quiet: bool = False
+
+
+def run_and_show(loaded: LoadedRecipe, options: Options, manner: Manner) -> int:
+    """Follows the recipe, prints the report and returns the exit code. Raises what ``pipeline.run`` raises."""
+    from tflite_ptq import pipeline
+    from tflite_ptq.cli.progress import TerminalProgress
+    from tflite_ptq.report.gate import exit_code
+
+    try:
+        with TerminalProgress(quiet=manner.quiet or manner.as_json) as progress:
+            report, folder = pipeline.run(loaded, options, progress)
+    finally:
+        if manner.verbose:
+            show_log(pipeline.output_folder(loaded, options) / "log.txt")
+    if manner.as_json:
+        click.echo(report.model_dump_json(indent=2))
+    elif not manner.quiet:
+        from rich.console import Console
+
+        from tflite_ptq.report.console import render
+
+        render(report, Console(), str(folder))
+    for error in report.errors if manner.quiet or manner.as_json else ():
+        click.echo(f"error: {error}", err=True)
+    return exit_code(report.status)
+
+
+def show_log(log: Path) -> None:
+    """Prints what TensorFlow and LiteRT said on the standard error."""
+    if log.is_file():
+        click.echo(log.read_text(encoding="utf-8", errors="replace"), err=True)
