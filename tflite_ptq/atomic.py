@@ -42,11 +42,18 @@ def staged(path: Path) -> Iterator[Path]:
             part.unlink(missing_ok=True)
 
 
+def sweep(folder: Path) -> None:
+    """Removes what a process that was killed while writing left in ``folder``."""
+    for part in folder.glob(".*.part"):
+        part.unlink(missing_ok=True)
+
+
 def write_error(path: Path, error: OSError) -> UserError:
     """The user's error for an ``OSError`` met while writing ``path``."""
     if error.errno in _FULL:
         return DiskFullError(f"{path}: no space left on the disk while writing; free some space or choose --output DIR")
-    reason = error.strerror or str(error)
+    in_the_way = isinstance(error, (FileExistsError, NotADirectoryError))
+    reason = "a file lies where a folder is needed" if in_the_way else error.strerror or str(error)
     return OutputError(f"{path}: cannot be written ({reason}); choose another folder with --output DIR")
 
 

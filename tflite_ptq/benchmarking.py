@@ -15,6 +15,7 @@ from tflite_ptq.result import Latency, TensorInfo, VariantResult
 from tflite_ptq.result import Metric as MetricResult
 from tflite_ptq.worker.messages import Audited, AuditFile, Describe, Described, Evaluate, Evaluation, Scan, Scanned
 from tflite_ptq.worker.process import Worker
+from tflite_ptq.worker.scratch import LOG_NAME, keep_log
 from tflite_ptq.worker.timing import time_file
 
 TIMEOUT_S = 3600.0
@@ -35,13 +36,19 @@ def sides(paths: Sequence[Path]) -> tuple[Side, ...]:
 
 
 def benchmark(
-    paths: Sequence[Path], loaded: LoadedRecipe | None, settings: LatencySettings | None, log: Path, observer: Observer
+    paths: Sequence[Path],
+    loaded: LoadedRecipe | None,
+    settings: LatencySettings | None,
+    scratch: Path,
+    observer: Observer,
 ) -> tuple[VariantResult, ...]:
     """Size, audit, accuracy (on the recipe's evaluation samples) and latency of each file.
 
+    ``scratch`` is a folder for the children's log and temporary files; the log is kept where a child crashed.
     ``change`` and ``speedup`` are against the first file. A file that cannot be measured carries its ``error``.
     """
-    runtime = Worker("tflite_ptq.worker.runtime", log, TIMEOUT_S)
+    log = scratch / LOG_NAME
+    runtime = Worker("tflite_ptq.worker.runtime", log, TIMEOUT_S, scratch)
     compared = sides(paths)
     try:
         results = [_measure(side, runtime, loaded, observer) for side in compared]
@@ -54,6 +61,8 @@ def benchmark(
             for index, side in enumerate(compared):
                 observer.stage("measuring latency", step * len(results) + index, total)
                 results[index] = _timed(results[index], side, delegate, threads, settings, log)
+    if any(str(log) in (result.error or "") for result in results):
+        keep_log(scratch)
     return tuple(_against(results[0], result) for result in results)
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
-from tflite_ptq.errors import UserError
+from tflite_ptq.model.plain_names import plain_names
 from tflite_ptq.recipe.loader import LoadedRecipe
 from tflite_ptq.recipe.schema import Model
 from tflite_ptq.result import TensorInfo
 from tflite_ptq.worker.messages import Describe, Described, FirstSample, Scanned
 from tflite_ptq.worker.process import Worker
+from tflite_ptq.worker.scratch import LOG_NAME, scratch_folder
 
 
 def check(loaded: LoadedRecipe) -> tuple[str, ...]:
@@ -40,9 +39,10 @@ def fixed_inputs(model: Model, inputs: tuple[TensorInfo, ...] | None) -> tuple[T
     """The inputs with the recipe's shapes put in and an open batch as 1."""
     if inputs is None:
         return None
+    by_plain_name = {plain_names([name])[0]: override for name, override in model.inputs.items()}
     fixed = []
     for info in inputs:
-        override = model.inputs.get(info.name)
+        override = model.inputs.get(info.name) or by_plain_name.get(info.name)
         shape = override.shape if override else tuple(1 if i == 0 and s < 0 else s for i, s in enumerate(info.shape))
         fixed.append(info.model_copy(update={"shape": shape}))
     return tuple(fixed)
@@ -51,13 +51,10 @@ def fixed_inputs(model: Model, inputs: tuple[TensorInfo, ...] | None) -> tuple[T
 @contextmanager
 def runtime() -> Iterator[Worker]:
     """A runtime child for a few short questions."""
-    with tempfile.TemporaryDirectory(prefix="tflite-ptq-") as folder:
-        log = Path(folder) / "log.txt"
-        worker = Worker("tflite_ptq.worker.runtime", log, timeout_s=600)
+    with scratch_folder() as folder:
+        worker = Worker("tflite_ptq.worker.runtime", folder / LOG_NAME, timeout_s=600, scratch=folder)
         try:
             yield worker
-        except UserError:
-            raise
         finally:
             worker.kill()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tflite_ptq.errors import DataError, UserError
@@ -11,7 +11,7 @@ from tflite_ptq.fingerprint import sha256_of
 from tflite_ptq.measure.direction import higher_is_better, metric_keys
 from tflite_ptq.recipe.loader import LoadedRecipe
 from tflite_ptq.recipe.schema import FLOAT32, Metric, Variant
-from tflite_ptq.report import gate
+from tflite_ptq.report import files, gate
 from tflite_ptq.report.notes import notes_on
 from tflite_ptq.result import (
     DatasetInfo,
@@ -48,14 +48,14 @@ class Journal:
         return self._model.format if self._model else None
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """All variants of the run, float32 first."""
+        return tuple(self._variants)
+
+    @property
     def usable(self) -> tuple[str, ...]:
         """The variants whose file was made and audited without an error."""
         return tuple(v.name for v in self._variants.values() if v.file is not None and v.error is None)
-
-    @property
-    def anything_finished(self) -> bool:
-        """Whether a file was made that a report should speak of."""
-        return any(v.file is not None for v in self._variants.values())
 
     def metrics(self) -> tuple[Metric, ...]:
         """The recipe's metrics; top1 where it names none and the evaluation samples are labelled."""
@@ -125,6 +125,19 @@ class Journal:
         """The run stopped."""
         self._errors.append(message)
 
+    def stopped(self, cause: BaseException, folder: Path) -> None:
+        """The run stopped: writes a report of what it finished in ``folder``, if that is anything."""
+        if isinstance(cause, UserError):
+            self.fail(str(cause))
+        else:
+            what = "interrupted" if isinstance(cause, KeyboardInterrupt) else "stopped by a bug in tflite-ptq"
+            self.fail(f"{what}; what was finished is kept")
+        for name in self._variants:
+            self._left(name, folder / f"{name}.tflite")
+        if any(v.file is not None for v in self._variants.values()):
+            with suppress(UserError):  # a full disk, say: why the run stopped is what the user must read
+                files.write(self.report(), folder)
+
     @contextmanager
     def guarding(self, name: str, *, fatal: bool = False) -> Iterator[None]:
         """A user's error inside the block costs this variant; an unusable dataset, or ``fatal``, stops the run."""
@@ -161,6 +174,13 @@ class Journal:
             errors=tuple(self._errors),
             durations_s=self._durations_s,
         )
+
+    def _left(self, name: str, file: Path) -> None:
+        """The converter may have been ahead. Before the source was opened a file is an earlier run's."""
+        if self._model is None or self._variants[name].file is not None or not file.is_file():
+            return
+        self._update(name, file=file.name, sha256=sha256_of(file), size_bytes=file.stat().st_size)
+        self._note(name, "not audited: the run stopped before")
 
     def _fail_variant(self, name: str, message: str) -> None:
         self._update(name, error=message)

@@ -8,7 +8,6 @@ The parent process stays light: two children do the work side by side, the conve
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,13 +16,13 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from tflite_ptq import atomic
-from tflite_ptq.errors import ModelError, UsageError, UserError, WorkerCrash
+from tflite_ptq.errors import ModelError, UsageError, WorkerCrash
 from tflite_ptq.fingerprint import sha256_of
 from tflite_ptq.journal import Journal
 from tflite_ptq.measure.environment import environment
 from tflite_ptq.recipe.loader import LoadedRecipe
 from tflite_ptq.recipe.schema import FLOAT32, Recipe, Variant
-from tflite_ptq.report import files
+from tflite_ptq.report import files, outcome_folder
 from tflite_ptq.result import DatasetInfo, Frozen, ModelInfo, Report, TensorInfo
 from tflite_ptq.worker.children import Children, children_of
 from tflite_ptq.worker.messages import (
@@ -71,16 +70,16 @@ def run(loaded: LoadedRecipe, options: Options, observer: Observer) -> tuple[Rep
     recipe = loaded.recipe
     variants = _chosen_variants(recipe, options.only)
     folder = output_folder(loaded, options)
-    _prepare(folder, variants)
+    outcome_folder.prepare(folder)
     journal = Journal(loaded, environment(), variants)
     try:
         with children_of(folder / "log.txt", recipe.timeout_s) as children:
             _Run(recipe, loaded.path.parent, variants, folder, children, journal, observer).follow(options.benchmark)
-    except (UserError, KeyboardInterrupt) as stopped:
-        journal.fail(str(stopped) or "interrupted by Ctrl-C")
-        if journal.anything_finished:
-            files.write(journal.report(), folder)
+    except BaseException as stopped:
+        journal.stopped(stopped, folder)
         raise
+    finally:
+        atomic.sweep(folder)
     report = journal.report()
     files.write(report, folder)
     return report, folder
@@ -97,23 +96,6 @@ def _chosen_variants(recipe: Recipe, only: Sequence[str]) -> tuple[Variant, ...]
         if name not in (*names, FLOAT32):
             raise UsageError(f"--only {name}: the recipe has no such variant ({', '.join([FLOAT32, *names])})")
     return tuple(variant for variant in recipe.variants if not only or variant.name in only)
-
-
-def _prepare(folder: Path, variants: Sequence[Variant]) -> None:
-    """An output folder that can be written, without the files that this run is about to replace."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-        for name in (
-            "report.json",
-            "report.md",
-            *(f"{name}.tflite" for name in (FLOAT32, *(v.name for v in variants))),
-        ):
-            (folder / name).unlink(missing_ok=True)
-        (folder / "log.txt").write_text("", encoding="utf-8")
-    except OSError as error:
-        raise atomic.write_error(folder, error) from error
 
 
 @dataclass(frozen=True)
@@ -133,6 +115,7 @@ class _Run:
                 self._convert_and_audit(converting, inputs)
             except BaseException:
                 # The converting thread waits for the child's answer; without the child it ends.
+                converting.shutdown(wait=False, cancel_futures=True)
                 self.children.converter.kill()
                 raise
         self.children.converter.kill()  # the machine is quiet when latency is measured
@@ -154,6 +137,8 @@ class _Run:
             opening = converting.submit(self.children.converter.ask, request, Opened, "open the model")
         scanned = self._scan()
         opened = opening.result() if opening is not None else _float_tflite(model.path, described)
+        # Only now: a run that cannot begin must not cost the results of the one before.
+        outcome_folder.clear(self.folder, self.journal.names)
         self.journal.opened(
             ModelInfo(
                 path=model.path,
@@ -214,6 +199,7 @@ class _Run:
             inputs=inputs,
             dataset=self.recipe.dataset,
             target=str(self._file(name)),
+            yardstick=str(self._file(FLOAT32)) if variant else None,
         )
         return self.children.converter.ask(
             request, Converted, f"conversion of {name}", self._progress(f"calibrating {name}")

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tflite_ptq.checking import runtime
 from tflite_ptq.errors import DataError, ModelError
+from tflite_ptq.recipe.dataset import Dataset, Evaluation, NpyFormat, NpzFormat
 from tflite_ptq.recipe.schema import Model
 from tflite_ptq.recipe.starter import FoundData, starter
 from tflite_ptq.result import TensorInfo
-from tflite_ptq.worker.messages import Describe, Described, Opened, OpenSource
+from tflite_ptq.worker.messages import Describe, Described, Opened, OpenSource, Scan, Scanned
 from tflite_ptq.worker.process import Worker
+from tflite_ptq.worker.scratch import LOG_NAME, scratch_folder
 
 _FORMATS = {
     **dict.fromkeys((".jpg", ".jpeg", ".png", ".bmp", ".webp"), "image"),
@@ -38,16 +40,18 @@ def recipe_for(model: Path, data: Path | None, file: Path) -> str:
         raise ModelError(f"{model}: the model is already quantized ({described.quantized}); name the float model")
     inputs = described.inputs if described.inputs is not None else _opened_inputs(model)
     found = _look_at(data, inputs, file) if data is not None else None
+    if data is not None and found is not None and data.is_file():
+        found = _stacked(found, data)
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", model.stem).strip("-._") or "model"
     return starter(file.name, name, _relative(model, file), inputs, found)
 
 
 def _opened_inputs(model: Path) -> tuple[TensorInfo, ...]:
     """The inputs that only TensorFlow can tell."""
-    with tempfile.TemporaryDirectory(prefix="tflite-ptq-") as folder:
-        converter = Worker("tflite_ptq.worker.converter", Path(folder) / "log.txt", timeout_s=600)
+    with scratch_folder() as folder:
+        converter = Worker("tflite_ptq.worker.converter", folder / LOG_NAME, timeout_s=600, scratch=folder)
         try:
-            request = OpenSource(model=Model(path=str(model)), folder=str(Path(folder) / "saved_model"))
+            request = OpenSource(model=Model(path=str(model)), folder=str(folder / "saved_model"))
             return converter.ask(request, Opened, "open the model").inputs
         finally:
             converter.kill()
@@ -75,8 +79,26 @@ def _look_at(data: Path, inputs: Sequence[TensorInfo], file: Path) -> FoundData:
         found=f"{count} {kind} files" + (", one folder a class" if classes else ""),
         format=text,
         preprocess=steps,
-        samples=min(100, max(1, count // 2)) if data.is_dir() else 100,
+        samples=min(100, max(1, count // 2)),
+        all_used=count == 1,
         select="stratified" if classes else "random",
+    )
+
+
+def _stacked(found: FoundData, data: Path) -> FoundData:
+    """What is known of one file once its samples are counted."""
+    form: NpyFormat | NpzFormat
+    if data.suffix.lower() == ".npy":
+        form = NpyFormat(type="npy")
+    elif data.suffix.lower() == ".npz":
+        form = NpzFormat(type="npz")
+    else:
+        return dataclasses.replace(found, samples=1, all_used=True)
+    with runtime() as child:
+        dataset = Dataset(format=form, evaluation=Evaluation(path=str(data.absolute())))
+        count = child.ask(Scan(dataset=dataset), Scanned, "count the samples").evaluation_samples
+    return dataclasses.replace(
+        found, found=f"{count} samples in one file", samples=min(100, max(1, count // 2)), all_used=count == 1
     )
 
 

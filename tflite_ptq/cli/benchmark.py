@@ -44,13 +44,12 @@ def benchmark_command(
       tflite-ptq benchmark published.tflite out/kws/int8.tflite --recipe configs/kws.yaml
       tflite-ptq benchmark model.tflite --delegate xnnpack --threads 1 --threads 2 --json
     """
-    import tempfile
-
     from tflite_ptq import benchmarking
     from tflite_ptq.cli.progress import TerminalProgress
     from tflite_ptq.errors import UsageError
     from tflite_ptq.recipe.loader import load
     from tflite_ptq.recipe.schema import LatencySettings
+    from tflite_ptq.worker.scratch import scratch_folder
 
     if overrides and recipe is None:
         raise UsageError("--set changes a recipe; give one with --recipe")
@@ -58,11 +57,8 @@ def benchmark_command(
     asked = {key: value for key, value in given.items() if value not in (None, ())}
     settings = None if no_latency else LatencySettings.model_validate(asked)
     loaded = load(recipe, overrides) if recipe else None
-    with (
-        tempfile.TemporaryDirectory(prefix="tflite-ptq-") as folder,
-        TerminalProgress(quiet=quiet or as_json) as progress,
-    ):
-        results = benchmarking.benchmark(models, loaded, settings, Path(folder) / "log.txt", progress)
+    with scratch_folder() as folder, TerminalProgress(quiet=quiet or as_json) as progress:
+        results = benchmarking.benchmark(models, loaded, settings, folder, progress)
     if as_json:
         import json
 

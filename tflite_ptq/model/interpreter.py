@@ -50,6 +50,7 @@ class _Interpreter(Protocol):
     def resize_tensor_input(self, input_index: int, tensor_size: tuple[int, ...], strict: bool = False) -> None: ...
     def set_tensor(self, tensor_index: int, value: Array) -> None: ...
     def get_tensor(self, tensor_index: int) -> Array: ...
+    def reset_all_variables(self) -> None: ...
     def invoke(self) -> None: ...
 
 
@@ -117,7 +118,9 @@ class Runner:
         return self.operators()[1]
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """One inference. ``inputs``: real values, or values in the input's own dtype, each of its whole shape.
+        """One inference on its own: a recurrent layer's state starts anew.
+
+        ``inputs``: real values, or values in the input's own dtype, each of its whole shape.
 
         Real values for a quantized input are quantized with the model's scale and zero point, rounded and clipped.
         Quantized outputs come back as float32, others in their own dtype; all are copies. Dynamic dimensions follow
@@ -132,6 +135,7 @@ class Runner:
             if value.shape != slot.shape:
                 self._resize(slot, value.shape)
             interpreter.set_tensor(slot.index, value if value.dtype == slot.dtype else self._converted(slot, value))
+        interpreter.reset_all_variables()
         self.invoke()
         results: dict[str, Array] = {}
         for slot in self._outputs:

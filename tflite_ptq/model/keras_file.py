@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import importlib
 import json
+import shutil
+import tempfile
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -34,8 +37,8 @@ class Loaded(Protocol):
     output_names: Sequence[str]
     variables: Sequence[tf.Variable]
 
-    def call(self, tensors: object) -> object:
-        """The forward pass in inference mode."""
+    def call(self, tensors: Sequence[tf.Tensor]) -> object:
+        """The forward pass in inference mode; ``tensors`` in the order of ``inputs``."""
 
 
 class _Model:
@@ -43,15 +46,29 @@ class _Model:
 
     def __init__(self, model: tf.Module) -> None:
         self.inputs: Sequence[KerasTensor] = list(model.inputs or ())
-        self.output_names: Sequence[str] = list(getattr(model, "output_names", None) or ())
+        self.output_names: Sequence[str] = list(getattr(model, "output_names", None) or _last_layer(model))
         # A Keras 3 variable wraps the tf.Variable that a SavedModel must track; a Keras 2 one is it.
         self.variables: Sequence[tf.Variable] = [
             v if isinstance(v, tf.Variable) or not hasattr(v, "value") else v.value for v in model.variables
         ]
         self._model = model
 
-    def call(self, tensors: object) -> object:
-        return self._model(tensors, training=False)
+    def call(self, tensors: Sequence[tf.Tensor]) -> object:
+        return self._model(self._arranged(tensors), training=False)
+
+    def _arranged(self, tensors: Sequence[tf.Tensor]) -> object:
+        """The tensors as the model was built to take them: alone, listed, or by the keys of a mapping."""
+        try:
+            structure = self._model.input
+        except (AttributeError, ValueError, RuntimeError):  # a Sequential or subclassed model of Keras 3 has none
+            return tensors[0] if len(tensors) == 1 else list(tensors)
+        places = {id(symbol): tensor for symbol, tensor in zip(self.inputs, tensors, strict=True)}
+        return tf.nest.map_structure(lambda symbol: places[id(symbol)], structure)
+
+
+def _last_layer(model: tf.Module) -> list[str]:
+    """A Keras 3 Sequential does not name its output; every other model calls it after the layer it comes from."""
+    return [model.layers[-1].name] if type(model).__name__ == "Sequential" else []
 
 
 def is_keras2_saved_model(folder: Path) -> bool:
@@ -76,13 +93,32 @@ def load(path: Path, *, trust: bool) -> Loaded:
             module = importlib.import_module(name)
             load_model = cast("Callable[..., tf.Module]", module.models.load_model)
             options: dict[str, bool] = {} if path.is_dir() else {"safe_mode": not trust}
-            return _Model(load_model(str(path), compile=False, **options))
+            with _named_as_keras_wants(path) as file:
+                return _Model(load_model(str(file), compile=False, **options))
+        except (OSError, zipfile.BadZipFile) as error:
+            raise _damaged(path, error) from error
         except Exception as error:  # a model file runs Keras' whole deserializer: any kind can come out
             failures.append(f"{name}: {_reason(error)}")
     raise ModelError(
         f"{path}: cannot be loaded ({'; '.join(failures)}); if it has layers of your own, export it as a SavedModel "
         "(model.export(folder)) and name that folder as model.path"
     )
+
+
+@contextmanager
+def _named_as_keras_wants(path: Path) -> Iterator[Path]:
+    """Keras tells its formats apart by suffix; a file's content says as much, whatever it is called."""
+    suffix = path.suffix if path.is_dir() else ".keras" if zipfile.is_zipfile(path) else ".h5"
+    if path.suffix == suffix:
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        link = Path(folder) / f"model{suffix}"
+        try:
+            link.symlink_to(path.absolute())
+        except OSError:
+            shutil.copyfile(path, link)
+        yield link
 
 
 def _config(path: Path) -> tuple[object, str]:
@@ -97,15 +133,17 @@ def _config(path: Path) -> tuple[object, str]:
         with h5py.File(path) as file:
             config, version = file.attrs.get("model_config"), file.attrs.get("keras_version", "")
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise ModelError(
-            f"{path}: the file is damaged or cut short ({_reason(error)}); save or copy it again"
-        ) from error
+        raise _damaged(path, error) from error
     if config is None:
         raise ModelError(
             f"{path}: holds weights without an architecture (saved with save_weights); save the whole model with "
             "model.save('model.keras')"
         )
     return json.loads(config), version.decode() if isinstance(version, bytes) else str(version)
+
+
+def _damaged(path: Path, error: Exception) -> ModelError:
+    return ModelError(f"{path}: the model is damaged or cut short ({_reason(error)}); save or copy it again")
 
 
 def _refuse_code(path: Path, config: object) -> None:
@@ -122,7 +160,7 @@ def _lambdas(config: object) -> set[str]:
     if isinstance(config, dict):
         if config.get("class_name") in ("Lambda", "__lambda__"):
             inner = config.get("config")
-            found.add(str(inner.get("name", "lambda")) if isinstance(inner, dict) else "lambda")
+            return {str(inner.get("name", "lambda")) if isinstance(inner, dict) else "lambda"}
         for value in config.values():
             found |= _lambdas(value)
     elif isinstance(config, list):

@@ -13,6 +13,7 @@ from pathlib import Path
 from tflite_ptq.errors import ModelError
 from tflite_ptq.model.filetype import Kind, kind
 from tflite_ptq.model.keras_config import inputs_of
+from tflite_ptq.model.plain_names import plain_names
 from tflite_ptq.model.saved_model_proto import signatures
 from tflite_ptq.result import TensorInfo
 
@@ -29,13 +30,21 @@ def read_inputs(path: Path, signature: str | None) -> tuple[TensorInfo, ...] | N
     broken model and for a signature that it does not have.
     """
     what = kind(path)
-    if what == "saved_model":
-        return _saved_model(path, signature)
     if what == "tflite":
         return _tflite(path, signature)
+    if what == "saved_model":
+        return _renamed(_saved_model(path, signature))
     if signature is not None:
         raise ModelError(f"{path}: model.signature is '{signature}', but Keras files have no signatures; leave it out")
-    return _keras(path) if what == "keras" else _h5(path)
+    return _renamed(_keras(path) if what == "keras" else _h5(path))
+
+
+def _renamed(inputs: tuple[TensorInfo, ...] | None) -> tuple[TensorInfo, ...] | None:
+    """As the exported model and the files made of it name them."""
+    if inputs is None:
+        return None
+    names = plain_names([info.name for info in inputs])
+    return tuple(info.model_copy(update={"name": name}) for info, name in zip(inputs, names, strict=True))
 
 
 def _saved_model(path: Path, signature: str | None) -> tuple[TensorInfo, ...] | None:

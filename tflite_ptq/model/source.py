@@ -7,15 +7,15 @@ be replaced without opening the source again. Exporting through a bare ``tf.Modu
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 import tensorflow as tf
 
-from tflite_ptq.errors import ModelError
+from tflite_ptq.errors import DiskFullError, ModelError
 from tflite_ptq.model import keras_file
+from tflite_ptq.model.plain_names import plain_names
 from tflite_ptq.model.signature import kind
 from tflite_ptq.recipe.schema import Model
 from tflite_ptq.result import TensorInfo
@@ -68,7 +68,7 @@ def _open_keras(path: Path, model: Model) -> _Callable:
     output_names = tuple(str(name) for name in loaded.output_names)
 
     def call(tensors: Sequence[tf.Tensor]) -> Mapping[str, tf.Tensor]:
-        produced: Tensors = loaded.call(tensors[0] if len(tensors) == 1 else list(tensors))
+        produced: Tensors = loaded.call(tensors)
         return _by_name(produced, output_names)
 
     return _Callable(names, specs, call, tuple(loaded.variables))
@@ -90,7 +90,9 @@ def _open_saved_model(path: Path, signature: str | None) -> _Callable | None:
     try:
         loaded = tf.saved_model.load(str(path))
     except Exception as error:  # TensorFlow raises nearly every kind for a damaged folder
-        raise ModelError(f"{path}: TensorFlow cannot load this SavedModel: {_first_line(error)}") from error
+        raise ModelError(
+            f"{path}: TensorFlow cannot load this SavedModel: {_first_line(error)}; export or copy it again"
+        ) from error
     signatures = dict(loaded.signatures)
     name = _choose_signature(path, sorted(signatures), signature)
     function = signatures[name]
@@ -123,7 +125,7 @@ def _choose_signature(path: Path, known: Sequence[str], wanted: str | None) -> s
 
 
 def _save(opened: _Callable, model: Model, folder: Path) -> Exported:
-    names = unique_names(opened.names)
+    names = plain_names(opened.names)
     specs = [
         tf.TensorSpec(_fixed_shape(spec, original, name, model), spec.dtype, name=name)
         for spec, original, name in zip(opened.specs, opened.names, names, strict=True)
@@ -133,7 +135,7 @@ def _save(opened: _Callable, model: Model, folder: Path) -> Exported:
     @tf.function(input_signature=specs)  # type: ignore[untyped-decorator]
     def serve(*tensors: tf.Tensor) -> dict[str, tf.Tensor]:
         produced = opened.call(tensors)
-        plain = unique_names(tuple(produced))
+        plain = plain_names(tuple(produced))
         return {name: tf.identity(tensor) for name, tensor in zip(plain, produced.values(), strict=True)}
 
     module = tf.Module()
@@ -146,7 +148,13 @@ def _save(opened: _Callable, model: Model, folder: Path) -> Exported:
             f"{model.path}: the model cannot be traced with inputs "
             f"{', '.join(f'{spec.name} {tuple(spec.shape)}' for spec in specs)}: {_first_line(error)}"
         ) from error
-    tf.saved_model.save(module, str(folder), signatures={SIGNATURE: concrete})
+    try:
+        tf.saved_model.save(module, str(folder), signatures={SIGNATURE: concrete})
+    except (OSError, tf.errors.OpError) as error:
+        raise DiskFullError(
+            f"{folder}: the model cannot be written to the temporary folder: {_first_line(error)}; free some space "
+            "there, or set TMPDIR to a folder with more"
+        ) from error
     return Exported(
         tuple(TensorInfo(name=s.name, shape=tuple(s.shape), dtype=s.dtype.name) for s in specs),
         tuple(_info(name, tensor) for name, tensor in sorted(concrete.structured_outputs.items())),
@@ -188,18 +196,6 @@ def _refuse_unknown_inputs(model: Model, known: set[str]) -> None:
         raise ModelError(
             f"{model.path}: model.inputs: the model has no input '{unknown[0]}' ({', '.join(sorted(known))})"
         )
-
-
-def unique_names(names: Sequence[str]) -> tuple[str, ...]:
-    """Names that survive TensorFlow's signatures unchanged: letters, digits and underscores, each used once."""
-    chosen: list[str] = []
-    for name in names:
-        plain = re.sub(r"[^A-Za-z0-9_]", "_", name)
-        plain = plain if re.match(r"[A-Za-z]", plain) else f"t{plain}"
-        while plain in chosen:
-            plain += "_"
-        chosen.append(plain)
-    return tuple(chosen)
 
 
 def _shown(shape: Sequence[int | None]) -> str:

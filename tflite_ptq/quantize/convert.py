@@ -62,7 +62,9 @@ def _configure(converter: tf.lite.TFLiteConverter, variant: Variant, representat
 
 
 _NO_KERNEL = re.compile(r"(?:TF Select|Flex|Custom) ops: ([^\n]+)")
-_NOT_QUANTIZABLE = re.compile(r"(?:Quantization not yet supported for op|requires quantization.*?op)[: ]+'?([\w.]+)'?")
+_NOT_QUANTIZABLE = re.compile(
+    r"(?:Quantization (?:to \S+ )?not yet supported for op|requires quantization.*?op)[: ]+'?([\w.]+)'?"
+)
 
 
 def explain(message: str, variant: Variant | None) -> str:

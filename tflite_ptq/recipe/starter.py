@@ -21,6 +21,8 @@ class FoundData:
     preprocess: tuple[str, ...]
     samples: int
     select: str
+    all_used: bool = False
+    """Calibration takes the only sample there is."""
 
 
 def starter(file: str, name: str, model_path: str, inputs: Sequence[TensorInfo] | None, data: FoundData | None) -> str:

@@ -6,6 +6,7 @@ the parent has pointed at the log.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -49,7 +50,8 @@ def answer(replies: TextIO, job: Callable[[], Frozen]) -> None:
     try:
         reply = Done(result=job().model_dump_json())
     except UserError as error:
-        traceback.print_exc()
+        with contextlib.suppress(OSError):  # the log's disk may be the full one that is to be told of
+            traceback.print_exc()
         reply = Failed(error=_known_class(error).__name__, message=str(error))
     except Exception:  # whatever is left is a bug, which the parent reports with its traceback
         reply = Bug(traceback=traceback.format_exc())

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tflite_ptq.errors import OutputError
 from tflite_ptq.worker.process import Worker
+from tflite_ptq.worker.scratch import new_folder
 
 
 @dataclass(frozen=True)
@@ -27,12 +26,9 @@ class Children:
 @contextmanager
 def children_of(log: Path, timeout_s: float) -> Iterator[Children]:
     """Starts both, so that TensorFlow is imported while the dataset is scanned."""
-    converter = Worker("tflite_ptq.worker.converter", log, timeout_s)
-    runtime = Worker("tflite_ptq.worker.runtime", log, timeout_s)
-    try:
-        work = Path(tempfile.mkdtemp(prefix="tflite-ptq-"))
-    except OSError as error:
-        raise OutputError(f"no temporary folder can be made ({error}); set TMPDIR to a folder with space") from error
+    work = new_folder()
+    converter = Worker("tflite_ptq.worker.converter", log, timeout_s, work)
+    runtime = Worker("tflite_ptq.worker.runtime", log, timeout_s, work)
     try:
         converter.start()
         runtime.start()

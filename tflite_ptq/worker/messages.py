@@ -30,7 +30,8 @@ class Opened(Frozen):
 
 
 class Convert(Frozen):
-    """Convert the exported model to ``target``; no variant means float32."""
+    """Convert the exported model to ``target``; no variant means float32. ``yardstick`` is the float32 file, for the
+    other variants."""
 
     job: Literal["convert"] = "convert"
     saved_model: str
@@ -38,6 +39,7 @@ class Convert(Frozen):
     inputs: tuple[TensorInfo, ...]
     dataset: Dataset | None
     target: str
+    yardstick: str | None = None
 
 
 class Converted(Frozen):

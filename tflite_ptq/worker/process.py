@@ -32,17 +32,28 @@ class ChildBug(Exception):
 class Worker:
     """A child process that answers one request at a time; started on the first, and again after it died."""
 
-    def __init__(self, module: str, log: Path, timeout_s: float) -> None:
+    def __init__(self, module: str, log: Path, timeout_s: float, scratch: Path | None = None) -> None:
+        """``scratch``: where the child's temporary files go, for the owner to remove (a killed child cannot)."""
         self._module = module
         self._log = log
+        self._environment = {"TF_CPP_MIN_LOG_LEVEL": "1", **os.environ}
+        if scratch is not None:
+            self._environment["TMPDIR"] = str(scratch)
         self._timeout_s = timeout_s
         self._process: subprocess.Popen[str] | None = None
+        self._ended = False
+        self._spawning = threading.Lock()
         self._lines: queue.Queue[str | None] = queue.Queue()
 
     def start(self) -> None:
-        """Spawns the child, so that its imports run while the parent goes on."""
+        """Spawns the child, so that its imports run while the parent goes on.
+
+        Raises ``WorkerCrash`` after ``kill``: what still waits in another thread must not bring the child back.
+        """
         self._log.parent.mkdir(parents=True, exist_ok=True)
-        with self._log.open("ab") as log:
+        with self._spawning, self._log.open("ab") as log:
+            if self._ended:
+                raise WorkerCrash(f"{self._module}: ended before the job began")
             self._process = subprocess.Popen(
                 [sys.executable, "-c", _START.format(module=self._module)],
                 stdin=subprocess.PIPE,
@@ -51,7 +62,7 @@ class Worker:
                 text=True,
                 encoding="utf-8",
                 start_new_session=True,  # a terminal's Ctrl-C is for the parent, which then ends its children
-                env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1")},
+                env=self._environment,
             )
         self._lines = queue.Queue()
         threading.Thread(target=_pump, args=(self._process, self._lines), daemon=True).start()
@@ -76,7 +87,7 @@ class Worker:
             try:
                 line = self._lines.get(timeout=self._timeout_s)
             except queue.Empty:
-                self.kill()
+                self._stop()
                 raise WorkerCrash(
                     f"{what}: no sign of life for {self._timeout_s:.0f} s, so it was ended; if it is only slow, raise "
                     f"timeout_s in the recipe (log: {self._log})"
@@ -99,7 +110,12 @@ class Worker:
                     raise ChildBug(f"{what}\n{text}")
 
     def kill(self) -> None:
-        """Ends the child at once."""
+        """Ends the child at once, for good."""
+        with self._spawning:
+            self._ended = True
+            self._stop()
+
+    def _stop(self) -> None:
         if self._process is not None:
             self._process.kill()
             self._process.wait()

@@ -92,28 +92,31 @@ def _audit(request: AuditFile) -> Audited:
     path = Path(request.model)
     found = audit(describe(path))
     runner = Runner(path, "xnnpack", 1)
-    outputs = runner.run(_one_sample(request, runner))
+    sample, place = _one_sample(request, runner)
+    outputs = runner.run(sample)
     for output, values in outputs.items():
         if not np.isfinite(values).all():
             raise MeasurementError(
-                f"{request.name}: output '{output}' holds NaN or infinity on the first sample; look for overflow in "
-                "the float model, or in float16 weights beyond 65504"
+                f"{request.name}: output '{output}' holds NaN or infinity on {place}; check the model with that "
+                "input (float16 also overflows beyond 65504)"
             )
     return Audited(audit=found, findings=findings(found, request.variant) if request.variant else ())
 
 
-def _one_sample(request: AuditFile, runner: Runner) -> Mapping[str, NDArray[np.generic]]:
+def _one_sample(request: AuditFile, runner: Runner) -> tuple[Mapping[str, NDArray[np.generic]], str]:
+    """A sample by input name, and what to call it in a message."""
     if request.dataset is not None and request.inputs is not None:
         reader = Reader(request.dataset, request.inputs)
         chosen = chosen_samples(request.dataset)
         for ref in chosen.evaluation or chosen.calibration:
             try:
                 sample: Mapping[str, NDArray[np.generic]] = reader.read(ref)
-                return sample
+                return sample, ref.place
             except BadSample:
                 if request.dataset.on_bad_sample == "stop":
                     raise
-    return {info.name: np.zeros([max(1, size) for size in info.shape], _real_dtype(info)) for info in runner.inputs}
+    zeros = {info.name: np.zeros([max(1, size) for size in info.shape], _real_dtype(info)) for info in runner.inputs}
+    return zeros, "an input of zeros"
 
 
 def _real_dtype(info: TensorInfo) -> str:

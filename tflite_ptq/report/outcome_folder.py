@@ -1,0 +1,32 @@
+"""The folder that a run writes to: made and proved writable before, emptied of what an earlier run left."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from tflite_ptq import atomic
+from tflite_ptq.report import files
+
+LOG_NAME = "log.txt"
+
+
+def prepare(folder: Path) -> None:
+    """Makes the folder, with an empty log. Raises ``OutputError`` where it cannot be written, ``DiskFullError``."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+        (folder / LOG_NAME).write_text("", encoding="utf-8")
+    except OSError as error:
+        raise atomic.write_error(folder, error) from error
+
+
+def clear(folder: Path, names: Sequence[str]) -> None:
+    """Removes what an earlier run left under the names that this one will write: reports and variants ``names``."""
+    try:
+        for name in (files.JSON_NAME, files.MARKDOWN_NAME, *(f"{name}.tflite" for name in names)):
+            (folder / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise atomic.write_error(folder, error) from error
