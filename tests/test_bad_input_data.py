@@ -228,8 +228,8 @@ BAD_IMAGES: list[tuple[Callable[[Path], object], str]] = [
     ),
     (
         lambda file: Image.new("L", (9, 8)).save(file),
-        "{file}: input 'image': expected shape (8, 8, 1) float32, got (8, 9, 1) uint8; add {{resize: {{size: [8, 8]}}}} "
-        "to dataset.preprocess",
+        "{file}: input 'image': expected shape (8, 8, 1) float32, got (8, 9, 1) uint8; add "
+        "{{resize: {{size: [8, 8]}}}} to dataset.preprocess",
     ),
 ]
 

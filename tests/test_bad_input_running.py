@@ -9,6 +9,7 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,7 +21,9 @@ import pytest
 from conftest import COMMAND, HERE, Command
 from tiny_tflite import File, Graph, Op, T
 
+from tflite_ptq import pipeline
 from tflite_ptq.model.flatbuffer import describe
+from tflite_ptq.report import outcome_folder
 
 LATENCY = {"latency": {"delegates": ["cpu"], "threads": [1], "runs": 5, "warmup": 0}}
 
@@ -93,16 +96,42 @@ def test_the_runtime_crashes_at_once(tmp_path: Path, relu: Path, write_recipe: C
     assert left(tmp_path) == []
 
 
-@pytest.mark.parametrize("command", [["check"], ["convert", "-q"]], ids=" ".join)
+@pytest.mark.parametrize(
+    ("command", "worker"),
+    [
+        (["check", "{recipe}"], "runtime"),
+        (["init", "{model}", "-o", "new.yaml"], "runtime"),
+        (["benchmark", "{model}", "--json"], "timer"),
+    ],
+)
 def test_the_log_of_a_crash_is_kept(
-    command: list[str], tmp_path: Path, relu: Path, write_recipe: Callable[..., Path]
+    command: list[str], worker: str, tmp_path: Path, relu: Path, write_recipe: Callable[..., Path]
 ) -> None:
-    env = environment(tmp_path, SABOTAGE="runtime:SIGSEGV")
-    recipe = write_recipe(relu)
-    done = subprocess.run([*COMMAND, *command, recipe], capture_output=True, text=True, env=env, check=False)
+    env = environment(tmp_path, SABOTAGE=f"{worker}:SIGSEGV")
+    arguments = [part.format(recipe=write_recipe(relu), model=relu) for part in command]
+    done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, env=env, cwd=tmp_path, check=False)
     assert done.returncode == 4
-    log = re.search(r"\(log: (.+)\)", done.stderr)
+    log = re.search(r"\(log: ([^)]+)\)", done.stderr + done.stdout)
     assert log is not None and Path(log[1]).is_file()
+    assert not (tmp_path / "new.yaml").exists()
+
+
+def test_a_bug_shows_its_traceback_and_costs_no_results(
+    tmp_path: Path, relu: Path, run: Command, write_recipe: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    monkeypatch.setattr(pipeline, "time_file", broken)
+    ended = run("convert", write_recipe(relu, benchmark=LATENCY), "--output", tmp_path / "out", "-q")
+    assert ended.code == 1
+    assert "ZeroDivisionError: a bug" in ended.err
+    (log,) = (tmp_path / "tmp").iterdir()
+    assert ended.err.endswith(f"this is a bug in tflite-ptq; please report it with {log} attached\n")
+    assert report(tmp_path)["errors"] == ["stopped by a bug in tflite-ptq; what was finished is kept"]
+    assert report(tmp_path)["variants"][0]["audit"] is not None
 
 
 CRASHES_ON_QUANTIZED = """\
@@ -135,9 +164,8 @@ def test_the_evaluation_crashes_on_one_variant(
 
 
 def test_a_hang(tmp_path: Path, relu: Path, vectors: Path, write_recipe: Callable[..., Path]) -> None:
-    (tmp_path / "hanging.py").write_text(
-        "import time\ndef metric(outputs, labels): time.sleep(600)\n", encoding="utf-8"
-    )
+    hangs = "import time\ndef metric(outputs, labels): time.sleep(600)\n"
+    (tmp_path / "hanging.py").write_text(hangs, encoding="utf-8")
     dataset = {"format": {"type": "npy"}, "evaluation": {"path": str(vectors)}}
     benchmark = {"accuracy": {"metrics": ["hanging:metric"]}, "latency": None}
     recipe = write_recipe(relu, dataset, benchmark=benchmark, timeout_s=3)
@@ -171,7 +199,9 @@ def test_signals(number: int, code: int, tmp_path: Path, models: Path, write_rec
     assert not alive
     made = ["dynamic.tflite", "float32.tflite"]
     if number == signal.SIGKILL:
-        assert sorted(path.name for path in (tmp_path / "out").glob("[!l]*")) == made
+        assert sorted(path.name for path in (tmp_path / "out").glob("[!.]*.tflite")) == made
+        outcome_folder.prepare(tmp_path / "out")  # what could not be removed is, by the next run
+        assert not list((tmp_path / "out").glob("*.part"))
         return
     assert err.strip() == "interrupted; what was finished is kept"
     assert left(tmp_path) == [*made, "report.json", "report.md"]

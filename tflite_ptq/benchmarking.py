@@ -51,7 +51,14 @@ def benchmark(
     runtime = Worker("tflite_ptq.worker.runtime", log, TIMEOUT_S, scratch)
     compared = sides(paths)
     try:
-        results = [_measure(side, runtime, loaded, observer) for side in compared]
+        # All are opened first: a path that is wrong must not cost the measurement of the others.
+        described = [
+            runtime.ask(Describe(model=Model(path=str(side.path))), Described, f"describe {side.name}")
+            for side in compared
+        ]
+        results = [
+            _measure(side, found, runtime, loaded, observer) for side, found in zip(compared, described, strict=True)
+        ]
     finally:
         runtime.kill()
     if settings is not None:
@@ -66,9 +73,10 @@ def benchmark(
     return tuple(_against(results[0], result) for result in results)
 
 
-def _measure(side: Side, runtime: Worker, loaded: LoadedRecipe | None, observer: Observer) -> VariantResult:
+def _measure(
+    side: Side, described: Described, runtime: Worker, loaded: LoadedRecipe | None, observer: Observer
+) -> VariantResult:
     observer.stage(f"auditing {side.name}", 0, None)
-    described = runtime.ask(Describe(model=Model(path=str(side.path))), Described, f"describe {side.name}")
     inputs = tuple(_real(info) for info in described.inputs or ())
     dataset = loaded.recipe.dataset if loaded else None
     result = VariantResult(

@@ -19,6 +19,7 @@ def prepare(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
         (folder / LOG_NAME).write_text("", encoding="utf-8")
+        atomic.sweep(folder)  # what a run that was killed could not remove
     except OSError as error:
         raise atomic.write_error(folder, error) from error
 
