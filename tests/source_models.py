@@ -260,3 +260,73 @@ def keras2_lstm(folder: Path) -> Source:
 
 def keras2_gru(folder: Path) -> Source:
     return _recurrent(folder, "tf_keras", "GRU")
+
+
+def keras3_mixed_precision(folder: Path) -> Source:
+    import keras
+
+    x = keras.Input((8, 8, 1), name="image")
+    y = keras.layers.Conv2D(4, 3, activation="relu", dtype="mixed_float16")(x)
+    y = keras.layers.GlobalAveragePooling2D(dtype="mixed_float16")(y)
+    model = keras.Model(x, keras.layers.Dense(3, name="scores", dtype="mixed_float16")(y))
+    source = _saved(model, folder / "m.keras", {"image": reals(8, 8, 1)}, ["scores"])
+    return Source(source.path, source.inputs, {"scores": source.outputs["scores"].astype(np.float32)})
+
+
+def keras3_nested_outputs(folder: Path) -> Source:
+    import keras
+
+    x = keras.Input((6,), name="x")
+    y = keras.layers.Dense(2)(x)
+    model = keras.Model(x, {"a": y, "b": {"c": keras.layers.Dense(3)(x)}})
+    model.save(folder / "m.keras")
+    values = reals(6)
+    produced = model.predict(values, verbose=0)
+    return Source(folder / "m.keras", {"x": values}, {"a": produced["a"], "b_c": produced["b"]["c"]})
+
+
+def keras2_subclassed(folder: Path) -> Source:
+    import tf_keras
+
+    class Net(tf_keras.Model):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.dense = tf_keras.layers.Dense(3)
+
+        def call(self, x: Any) -> Any:
+            return self.dense(x)
+
+    model = Net()
+    model.compile("adam", "mse")
+    model.fit(reals(4), reals(3), verbose=0)
+    model.save(folder / "saved")
+    return Source(folder / "saved", {"input_1": reals(4)}, {"output_1": model.predict(reals(4), verbose=0)})
+
+
+def keras2_lambda_saved_model(folder: Path) -> Source:
+    """Not trusted: its graph is used, not its Python."""
+    import tf_keras
+
+    x = tf_keras.Input((6,), name="x")
+    y = tf_keras.layers.Lambda(lambda t: t * 2.0, name="twice")(tf_keras.layers.Dense(2)(x))
+    model = tf_keras.Model(x, y)
+    model.save(folder / "saved")
+    return Source(folder / "saved", {"x": reals(6)}, {"twice": model.predict(reals(6), verbose=0)})
+
+
+def keras3_own_layer(folder: Path) -> Source:
+    import keras
+
+    class Mine(keras.layers.Layer):  # type: ignore[misc]
+        def call(self, x: Any) -> Any:
+            return x + 1.0
+
+    x = keras.Input((6,), name="x")
+    return _saved(keras.Model(x, Mine(name="y")(x)), folder / "m.keras", {"x": reals(6)}, ["y"])
+
+
+def keras3_never_built(folder: Path) -> Source:
+    import keras
+
+    keras.Sequential([keras.layers.Dense(3)]).save(folder / "m.keras")
+    return Source(folder / "m.keras", {}, {})

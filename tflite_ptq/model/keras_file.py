@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
+import re
 import shutil
 import tempfile
 import zipfile
@@ -20,6 +22,10 @@ import h5py
 import tensorflow as tf
 
 from tflite_ptq.errors import ModelError
+from tflite_ptq.model.mixed_precision import in_float32
+
+_LAMBDA = re.compile(rb'"class_name"\s*:\s*"Lambda"')
+_UNKNOWN = re.compile(r"Could not locate class '([^']+)'|Unknown layer: '?([^'. ]+)")
 
 
 class KerasTensor(Protocol):
@@ -45,7 +51,7 @@ class _Model:
     """A Keras model of either version behind one face."""
 
     def __init__(self, model: tf.Module) -> None:
-        self.inputs: Sequence[KerasTensor] = list(model.inputs or ())
+        self.inputs: Sequence[KerasTensor] = _inputs(model)
         self.output_names: Sequence[str] = list(getattr(model, "output_names", None) or _last_layer(model))
         # A Keras 3 variable wraps the tf.Variable that a SavedModel must track; a Keras 2 one is it.
         self.variables: Sequence[tf.Variable] = [
@@ -66,14 +72,25 @@ class _Model:
         return tf.nest.map_structure(lambda symbol: places[id(symbol)], structure)
 
 
+def _inputs(model: tf.Module) -> list[KerasTensor]:
+    try:
+        return list(model.inputs or ())
+    except (AttributeError, ValueError):  # Keras 3, of a model that was never called
+        return []
+
+
 def _last_layer(model: tf.Module) -> list[str]:
     """A Keras 3 Sequential does not name its output; every other model calls it after the layer it comes from."""
     return [model.layers[-1].name] if type(model).__name__ == "Sequential" else []
 
 
-def is_keras2_saved_model(folder: Path) -> bool:
-    """Whether tf-keras saved this SavedModel: its object graph names Keras 2 classes."""
+def is_keras2_saved_model(folder: Path, *, trust: bool) -> bool:
+    """Whether tf-keras saved this SavedModel (its object graph names Keras 2 classes) and may open it: Lambda layers
+    would run as the file's Python, where its graph holds them traced."""
     graph = (folder / "saved_model.pb").read_bytes()
+    metadata = folder / "keras_metadata.pb"
+    if not trust and _LAMBDA.search(metadata.read_bytes() if metadata.is_file() else graph):
+        return False
     return any(mark in graph for mark in (b"_tf_keras_network", b"_tf_keras_sequential", b"_tf_keras_model"))
 
 
@@ -86,6 +103,7 @@ def load(path: Path, *, trust: bool) -> Loaded:
     config, version = _config(path)
     if config is not None and not trust:
         _refuse_code(path, config)
+    os.environ["KERAS_BACKEND"] = "tensorflow"  # read by Keras 3 once, at its import; the user's may be another
     names = ("tf_keras", "keras") if version.startswith("2") else ("keras", "tf_keras")
     failures: list[str] = []
     for name in names if not version else names[:1]:
@@ -94,7 +112,7 @@ def load(path: Path, *, trust: bool) -> Loaded:
             load_model = cast("Callable[..., tf.Module]", module.models.load_model)
             options: dict[str, bool] = {} if path.is_dir() else {"safe_mode": not trust}
             with _named_as_keras_wants(path) as file:
-                return _Model(load_model(str(file), compile=False, **options))
+                return _Model(in_float32(load_model(str(file), compile=False, **options)))
         except (OSError, zipfile.BadZipFile) as error:
             raise _damaged(path, error) from error
         except Exception as error:  # a model file runs Keras' whole deserializer: any kind can come out
@@ -170,5 +188,8 @@ def _lambdas(config: object) -> set[str]:
 
 
 def _reason(error: BaseException) -> str:
+    unknown = _UNKNOWN.search(str(error))
+    if unknown:
+        return f"Keras has no layer '{unknown.group(1) or unknown.group(2)}'"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0][:300] if lines else type(error).__name__

@@ -7,7 +7,7 @@ be replaced without opening the source again. Exporting through a bare ``tf.Modu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -50,14 +50,17 @@ def export(model: Model, folder: Path) -> Exported:
     form = kind(path)
     if form == "tflite":
         raise ModelError(f"{path}: a .tflite file is already converted; it is read as it stands")
-    opened = _open_saved_model(path, model.signature) if form == "saved_model" else None
-    if opened is None:
-        opened = _open_keras(path, model)
-    return _save(opened, model, folder)
+    # Of a Keras 2 model the optimizer's slots may be such that only tf-keras can restore them.
+    by_graph = form == "saved_model" and (
+        model.signature is not None or not keras_file.is_keras2_saved_model(path, trust=model.trust)
+    )
+    return _save(_open_saved_model(path, model.signature) if by_graph else _open_keras(path, model), model, folder)
 
 
 def _open_keras(path: Path, model: Model) -> _Callable:
     loaded = keras_file.load(path, trust=model.trust)
+    if not loaded.inputs and path.is_dir():  # a subclassed model: only its signature knows the inputs
+        return _open_saved_model(path, None)
     if not loaded.inputs:
         raise ModelError(
             f"{path}: the model was saved without an input shape, so it cannot be traced; call it once on data (or add "
@@ -76,17 +79,24 @@ def _open_keras(path: Path, model: Model) -> _Callable:
 
 def _by_name(produced: Tensors, names: Sequence[str]) -> Mapping[str, tf.Tensor]:
     if isinstance(produced, Mapping):
-        return dict(produced)
+        return dict(_flat(produced))
     tensors = list(tf.nest.flatten(produced))
     if len(names) != len(tensors) or len(set(names)) != len(names):
         names = [f"output_{index}" for index in range(len(tensors))]
     return dict(zip(names, tensors, strict=True))
 
 
-def _open_saved_model(path: Path, signature: str | None) -> _Callable | None:
-    """``None`` where the folder holds a Keras 2 model, whose optimizer slots only tf-keras can restore."""
-    if signature is None and keras_file.is_keras2_saved_model(path):
-        return None
+def _flat(produced: Mapping[str, Tensors]) -> Iterator[tuple[str, tf.Tensor]]:
+    """Tensors by key, those of nested structures by ``outer_inner``."""
+    for key, value in produced.items():
+        if isinstance(value, (Mapping, list, tuple)):
+            inner = value if isinstance(value, Mapping) else dict(zip(map(str, range(len(value))), value, strict=True))
+            yield from ((f"{key}_{name}", tensor) for name, tensor in _flat(inner))
+        else:
+            yield str(key), value
+
+
+def _open_saved_model(path: Path, signature: str | None) -> _Callable:
     try:
         loaded = tf.saved_model.load(str(path))
     except Exception as error:  # TensorFlow raises nearly every kind for a damaged folder
