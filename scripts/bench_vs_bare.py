@@ -19,16 +19,15 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from peak_memory import run_and_watch
+from side_by_side import Bench, Side, alternate, line, median, run
 
 from tflite_ptq.data.split import split
 from tflite_ptq.recipe.loader import load
@@ -41,30 +40,6 @@ NO_LATENCY = ["--set", "benchmark.latency=null", "--quiet"]
 HELP_TARGET_S = 0.2
 MEMORY_TARGET = 1.10
 MANY, FEW = 10_000, 100
-
-
-@dataclass(frozen=True)
-class Bench:
-    """``work`` is scratch; ``rounds`` is how many pairs are measured; ``missed`` collects what fell short."""
-
-    work: Path
-    rounds: int
-    models: tuple[str, ...]
-    missed: list[str]
-
-    def verdict(self, what: str, met: bool) -> str:
-        """``met`` in words, remembered for the end."""
-        if not met:
-            self.missed.append(what)
-        return "met" if met else "MISSED"
-
-
-@dataclass(frozen=True)
-class Side:
-    """One run: its seconds and what it scored, by variant."""
-
-    seconds: float
-    score: dict[str, float | None]
 
 
 def one_int8(bench: Bench) -> None:
@@ -88,20 +63,20 @@ def _whole(bench: Bench, scenario: str, model: str, bare: list[str], only: list[
 
     def ours_once() -> Side:
         started = time.perf_counter()
-        _run([*OURS, "convert", recipe, *only, *NO_LATENCY, "--output", str(out)])
+        run([*OURS, "convert", recipe, *only, *NO_LATENCY, "--output", str(out)])
         seconds = time.perf_counter() - started
         report = json.loads((out / "report.json").read_text(encoding="utf-8"))
         return Side(seconds, {variant["name"]: _our_score(variant) for variant in report["variants"]})
 
     def bare_once() -> Side:
         started = time.perf_counter()
-        answer = json.loads(_run([sys.executable, str(SCRIPTS / "bare" / "ptq.py"), model, samples, str(out), *bare]))
+        answer = json.loads(run([sys.executable, str(SCRIPTS / "bare" / "ptq.py"), model, samples, str(out), *bare]))
         return Side(time.perf_counter() - started, answer["score"])
 
-    ours, theirs = _alternate(bench.rounds, ours_once, bare_once)
+    ours, theirs = alternate(bench.rounds, ours_once, bare_once)
     ratios = [a.seconds / b.seconds for a, b in zip(ours, theirs, strict=True)]
-    ratio = _median(ours) / _median(theirs)
-    _line(bench, f"{scenario} {model}", ours, theirs, "ours/bare", ratio, ratios, f"<= {target}", ratio <= target)
+    ratio = median(ours) / median(theirs)
+    line(bench, f"{scenario} {model}", ours, theirs, "ours/bare", ratio, ratios, f"<= {target}", ratio <= target)
 
 
 def _our_score(variant: dict[str, dict[str, dict[str, float]]]) -> float | None:
@@ -118,17 +93,17 @@ def accuracy(bench: Bench) -> None:
     for model in bench.models:
         samples, out = _samples(bench, model), bench.work / f"accuracy-{model}"
         recipe, file = str(ROOT / "configs" / f"{model}.yaml"), str(out / "int8.tflite")
-        _run([*OURS, "convert", recipe, "--only", "int8", "--no-benchmark", "--quiet", "--output", str(out)])
+        run([*OURS, "convert", recipe, "--only", "int8", *NO_LATENCY, "--output", str(out)])
         stage = [sys.executable, str(SCRIPTS / "accuracy_stage.py"), recipe, file]
         loop = [sys.executable, str(SCRIPTS / "bare" / "ptq.py"), model, samples, "--evaluate", file]
-        ours, theirs = _alternate(bench.rounds, lambda: _stage(stage), lambda: _stage(loop))  # noqa: B023
+        ours, theirs = alternate(bench.rounds, lambda: _stage(stage), lambda: _stage(loop))  # noqa: B023
         ratios = [b.seconds / a.seconds for a, b in zip(ours, theirs, strict=True)]
-        ratio = _median(theirs) / _median(ours)
-        _line(bench, f"accuracy {model}", ours, theirs, "bare/ours", ratio, ratios, f">= {target}", ratio >= target)
+        ratio = median(theirs) / median(ours)
+        line(bench, f"accuracy {model}", ours, theirs, "bare/ours", ratio, ratios, f">= {target}", ratio >= target)
 
 
 def _stage(command: Sequence[str]) -> Side:
-    answer = json.loads(_run(command))
+    answer = json.loads(run(command))
     return Side(answer["seconds"]["int8"], answer["score"])
 
 
@@ -136,15 +111,15 @@ def show_help(bench: Bench) -> None:
     """The help in under 0.2 s."""
     script = Path(sys.executable).with_name("tflite-ptq")
     command = [str(script), "--help"] if script.exists() else [*OURS, "--help"]
-    seconds = []
+    seconds: list[float] = []
     for _ in range(max(5, bench.rounds) + 1):
         started = time.perf_counter()
-        _run(command)
+        run(command)
         seconds.append(time.perf_counter() - started)
-    median = statistics.median(seconds[1:])  # the first reads the files from the disk
+    middle = statistics.median(seconds[1:])  # the first reads the files from the disk
     print(
-        f"help: {median:.3f} s ({min(seconds[1:]):.3f}..{max(seconds[1:]):.3f}), target < {HELP_TARGET_S} s: "
-        f"{bench.verdict('help', median < HELP_TARGET_S)}"
+        f"help: {middle:.3f} s ({min(seconds[1:]):.3f}..{max(seconds[1:]):.3f}), target < {HELP_TARGET_S} s: "
+        f"{bench.verdict('help', middle < HELP_TARGET_S)}"
     )
 
 
@@ -204,44 +179,6 @@ def _samples(bench: Bench, model: str) -> str:
     return str(path)
 
 
-def _alternate(rounds: int, ours: Callable[[], Side], bare: Callable[[], Side]) -> tuple[list[Side], list[Side]]:
-    """A B A B ..., so that a machine that slows down slows both."""
-    pairs = [(ours(), bare()) for _ in range(rounds)]
-    return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-
-
-def _run(command: Sequence[str]) -> str:
-    """The standard output; ends the benchmark where the command fails, with what it said."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)}: exit code {done.returncode}\n{done.stderr}")
-    return done.stdout
-
-
-def _median(sides: Sequence[Side]) -> float:
-    return statistics.median(side.seconds for side in sides)
-
-
-def _line(
-    bench: Bench,
-    what: str,
-    ours: Sequence[Side],
-    bare: Sequence[Side],
-    name: str,
-    ratio: float,
-    ratios: Sequence[float],
-    target: str,
-    met: bool,
-) -> None:
-    print(
-        f"{what}: ours {_median(ours):.2f} s, bare {_median(bare):.2f} s, {name} {ratio:.2f} "
-        f"({min(ratios):.2f}..{max(ratios):.2f}), target {target}: {bench.verdict(what, met)}"
-    )
-    for side, score in (("ours", ours[-1].score), ("bare", bare[-1].score)):
-        shown = ", ".join(f"{variant} {value:.4f}" for variant, value in score.items() if value is not None)
-        print(f"    {side} scores: {shown or 'no labels'}", flush=True)
-
-
 SCENARIOS = {"one-int8": one_int8, "four": four, "accuracy": accuracy, "help": show_help, "memory": memory}
 
 
@@ -258,7 +195,7 @@ def main() -> None:
     if not (data / "mlperf_tiny").is_dir():
         parser.error(f"no mlperf_tiny/ below {data}; set TFLITE_PTQ_REAL_DATA")
     os.environ["TFLITE_PTQ_REAL_DATA"] = str(data)
-    _run([sys.executable, "-c", "import tensorflow, tf_keras, ai_edge_litert.interpreter"])  # into the page cache
+    run([sys.executable, "-c", "import tensorflow, tf_keras, ai_edge_litert.interpreter"])  # into the page cache
     with tempfile.TemporaryDirectory(prefix="bench-vs-bare-") as folder:
         bench = Bench(Path(folder), asked.rounds, tuple(asked.model or MODELS), [])
         for name in asked.only or SCENARIOS:

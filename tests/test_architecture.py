@@ -40,7 +40,7 @@ MAY_IMPORT = {
 }
 DOORS = {
     "yaml": {"recipe/loader.py"},
-    "tensorflow": {"model/source.py", "model/keras_file.py", "quantize/convert.py"},
+    "tensorflow": {"model/source.py", "model/keras_file.py", "model/mixed_precision.py", "quantize/convert.py"},
     "PIL": {"data/", "worker/demo.py"},
     "ai_edge_litert.interpreter": {"model/interpreter.py"},
     "ai_edge_litert.schema_py_generated": {"model/flatbuffer.py"},
