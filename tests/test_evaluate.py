@@ -66,7 +66,7 @@ def test_figures_by_numpy(models: dict[str, Path]) -> None:
     assert coarse.fidelity is not None
     wide = VALUES.astype(np.float64)
     assert coarse.fidelity.sqnr_db == pytest.approx(10 * np.log10((wide**2).sum() / ((wide - rounded) ** 2).sum()))
-    assert coarse.fidelity.agreement == pytest.approx(np.mean(VALUES.argmax(1) == rounded.argmax(1)))
+    assert coarse.fidelity.agreement is None  # these models put out their input: its largest value is no class
     assert (outcome.samples, outcome.skipped) == (COUNT, ())
 
 

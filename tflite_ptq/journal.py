@@ -9,6 +9,7 @@ from pathlib import Path
 from tflite_ptq.errors import DataError, UserError
 from tflite_ptq.fingerprint import sha256_of
 from tflite_ptq.measure.direction import higher_is_better, metric_keys
+from tflite_ptq.recipe.gate import GateLimits
 from tflite_ptq.recipe.loader import LoadedRecipe
 from tflite_ptq.recipe.schema import FLOAT32, Metric, Variant
 from tflite_ptq.report import files, gate
@@ -30,8 +31,11 @@ from tflite_ptq.worker.messages import Audited, Converted, Evaluation
 class Journal:
     """Collects results by variant; the order of the report is float32, then the recipe's."""
 
-    def __init__(self, loaded: LoadedRecipe, environment: Environment, variants: Sequence[Variant]) -> None:
+    def __init__(
+        self, loaded: LoadedRecipe, environment: Environment, variants: Sequence[Variant], *, benchmark: bool
+    ) -> None:
         self._loaded = loaded
+        self._benchmark = benchmark
         self._environment = environment
         self._variants: dict[str, VariantResult] = {
             name: VariantResult(name=name, scheme=scheme)
@@ -152,7 +156,7 @@ class Journal:
         """The report of all that was found."""
         recipe = self._loaded.recipe
         variants = tuple(v.model_copy(update={"notes": (*v.notes, *notes_on(v))}) for v in self._variants.values())
-        gates = {name: limits for name, limits in recipe.gate.items() if name in self._variants}
+        gates = {name: self._judged(limits) for name, limits in recipe.gate.items() if name in self._variants}
         metrics = self.metrics()
         direction = {
             key: higher_is_better(metric.name) for key, metric in zip(metric_keys(metrics), metrics, strict=True)
@@ -181,6 +185,10 @@ class Journal:
             return
         self._update(name, file=file.name, sha256=sha256_of(file), size_bytes=file.stat().st_size)
         self._note(name, "not audited: the run stopped before")
+
+    def _judged(self, limits: GateLimits) -> GateLimits:
+        """Without a benchmark only the limits on the file itself: the others were left out on purpose."""
+        return limits if self._benchmark else GateLimits(size=limits.size, fully_integer=limits.fully_integer)
 
     def _fail_variant(self, name: str, message: str) -> None:
         self._update(name, error=message)

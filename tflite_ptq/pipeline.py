@@ -71,7 +71,7 @@ def run(loaded: LoadedRecipe, options: Options, observer: Observer) -> tuple[Rep
     variants = _chosen_variants(recipe, options.only)
     folder = output_folder(loaded, options)
     outcome_folder.prepare(folder)
-    journal = Journal(loaded, environment(), variants)
+    journal = Journal(loaded, environment(), variants, benchmark=options.benchmark)
     try:
         with children_of(folder / "log.txt", recipe.timeout_s) as children:
             _Run(recipe, loaded.path.parent, variants, folder, children, journal, observer).follow(options.benchmark)

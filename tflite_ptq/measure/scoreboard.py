@@ -93,8 +93,26 @@ class _Columns:
 
 
 @dataclass
+class _Rows:
+    """One model's values at some sample indices: what a worker sends."""
+
+    scores: list[list[Score]]
+    signal: list[float]
+    noise: list[float]
+    agrees: list[bool]
+    outputs: list[dict[str, Array] | None]
+    failed: dict[int, dict[int, MeasurementError]]
+    without_fidelity: str | None
+    ranked: bool
+
+
+Measured = list[tuple[str, list[int], _Rows]]
+"""By model, the sample indices and the values at them."""
+
+
+@dataclass
 class Scoreboard:
-    """Filled by several threads, each at its own sample indices; read when all are done."""
+    """Filled by several workers, each at its own sample indices; read when all their parts are absorbed."""
 
     metrics: Sequence[Metric]
     keys: Sequence[str]
@@ -138,7 +156,43 @@ class Scoreboard:
                 # Not raised: the other metrics can still be had.
                 mine.failed.setdefault(number, {})[index] = error
         if reference is not None:
-            self._compare(mine, one, reference, index)
+            self._compare(mine, one, reference, index, sample)
+
+    def part(self, indices: Sequence[int]) -> Measured:
+        """What this worker measured at ``indices``."""
+        return [
+            (
+                name,
+                list(indices),
+                _Rows(
+                    [[scores[i] for i in indices] for scores in mine.scores],
+                    [mine.signal[i] for i in indices],
+                    [mine.noise[i] for i in indices],
+                    [mine.agrees[i] for i in indices],
+                    [mine.outputs[i] for i in indices] if self.functions else [],
+                    mine.failed,
+                    mine.without_fidelity,
+                    mine.ranked,
+                ),
+            )
+            for name, mine in self.columns.items()
+        ]
+
+    def absorb(self, measured: Measured) -> None:
+        """Takes in a worker's part."""
+        for name, indices, rows in measured:
+            mine = self.columns[name]
+            for place, index in enumerate(indices):
+                mine.signal[index], mine.noise[index] = rows.signal[place], rows.noise[place]
+                mine.agrees[index] = rows.agrees[place]
+                if rows.outputs:
+                    mine.outputs[index] = rows.outputs[place]
+                for scores, column in zip(rows.scores, mine.scores, strict=True):
+                    column[index] = scores[place]
+            for number, failed in rows.failed.items():
+                mine.failed.setdefault(number, {}).update(failed)
+            mine.without_fidelity = mine.without_fidelity or rows.without_fidelity
+            mine.ranked = mine.ranked or rows.ranked
 
     def result(self, name: str, kept: Sequence[int], yardstick: bool) -> Evaluation:
         """The figures of a model over the samples at ``kept``; ``yardstick``: float32 was measured on all of them."""
@@ -165,7 +219,9 @@ class Scoreboard:
             measured, notes = self._fidelity(mine, kept, yardstick)
         return Evaluation(figures, failed, scores, measured, len(kept), notes)
 
-    def _compare(self, mine: _Columns, one: ModelPass, reference: ModelPass, index: int) -> None:
+    def _compare(
+        self, mine: _Columns, one: ModelPass, reference: ModelPass, index: int, sample: Mapping[str, Array]
+    ) -> None:
         order = _matched(one, reference)
         wanted = reference.reals
         if order is None or any(a.size != b.size for a, b in zip(wanted, order, strict=True)):
@@ -175,7 +231,9 @@ class Scoreboard:
             )
             return
         mine.noise[index] = fidelity.noise_power(wanted, order)
-        if fidelity.scores_classes(reference.outputs[reference.output_names[0]].shape):
+        first = reference.outputs[reference.output_names[0]]
+        # An output of the input's own shape reconstructs it: its largest value is no class.
+        if fidelity.scores_classes(first.shape) and _same_shape(sample, first) is None:
             mine.ranked = True
             mine.agrees[index] = bool(wanted[0].argmax() == order[0].argmax())
 
