@@ -53,10 +53,10 @@ def evaluate(
     """Measure ``models`` (name to file) on ``refs``; the one named float32 is the yardstick of fidelity.
 
     ``read`` gives a sample as real values by input name, each (1, ...), and must be safe to call from several
-    workers, ``threads`` of them. ``progress(done, total)`` is called by one of them. A model that cannot be
-    opened, fails or puts out NaN or infinity costs itself alone. Raises ``DataError`` for an empty
-    selection, labels that are missing or out of range, and a bad sample under ``stop`` (the first in order); ``MeasurementError`` for a metric
-    of the user's that cannot be loaded.
+    workers, ``threads`` of them. ``progress(done, total)`` is called by one of them. A model that cannot be opened,
+    fails or puts out NaN or infinity costs itself alone. Raises ``DataError`` for an empty selection, labels that
+    are missing or out of range, and a bad sample under ``stop`` (the first in order); ``MeasurementError`` for a
+    metric of the user's that cannot be loaded.
     """
     if not refs:
         raise DataError("no sample to evaluate; check dataset.evaluation.path and samples")
