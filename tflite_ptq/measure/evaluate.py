@@ -70,6 +70,7 @@ def evaluate(
     board = Scoreboard.prepare(tuple(models), metrics, metric_keys(metrics), refs, recipe_folder)
     shared = _Shared(refs, read, on_bad, progress, board)
     parts = together(max(1, min(threads, len(refs))), lambda worker: _work(shared, models, worker))
+    progress(len(refs), len(refs))  # the first worker may have ended before the others
     bad = _first(part.bad for part in parts)
     if bad is not None:
         raise bad
