@@ -22,8 +22,8 @@ from tflite_ptq.result import TensorInfo
 # The generated schema is untyped: its tables are the one thing here that has no static type.
 Table = Any
 
-_DTYPES: dict[int, str] = {v: k.lower() for k, v in vars(schema.TensorType).items() if not k.startswith("_")}
-_BUILTINS: dict[int, str] = {v: k for k, v in vars(schema.BuiltinOperator).items() if not k.startswith("_")}
+DTYPES: dict[int, str] = {v: k.lower() for k, v in vars(schema.TensorType).items() if not k.startswith("_")}
+OPERATOR_NAMES: dict[int, str] = {v: k for k, v in vars(schema.BuiltinOperator).items() if not k.startswith("_")}
 _CUSTOM: int = schema.BuiltinOperator.CUSTOM
 _BUFFER_DATA_SLOT = 4
 _DAMAGE = (struct.error, IndexError, ValueError, TypeError, OverflowError, MemoryError)
@@ -121,7 +121,7 @@ class _Reader:
         # Schema 3a moved codes above 127 to a wider field; readers take the larger of the two (schema.fbs).
         number = max(int(table.DeprecatedBuiltinCode()), int(table.BuiltinCode()))
         custom = number == _CUSTOM
-        name = _text(table.CustomCode()) or "CUSTOM" if custom else _BUILTINS.get(number, f"BUILTIN_{number}")
+        name = _text(table.CustomCode()) or "CUSTOM" if custom else OPERATOR_NAMES.get(number, f"BUILTIN_{number}")
         return name, int(table.Version()), custom
 
     def buffer_bytes(self, buffer: Table) -> int:
@@ -158,7 +158,7 @@ class _Reader:
             index=index,
             name=_text(table.Name()),
             shape=tuple(shape),
-            dtype=_DTYPES.get(int(table.Type()), f"type_{table.Type()}"),
+            dtype=DTYPES.get(int(table.Type()), f"type_{table.Type()}"),
             scale=tuple(self.numbers(quantization.ScaleAsNumpy())) if quantization else (),
             zero_point=tuple(self.numbers(quantization.ZeroPointAsNumpy())) if quantization else (),
             quantized_dimension=int(quantization.QuantizedDimension()) if quantization else 0,

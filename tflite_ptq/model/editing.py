@@ -1,0 +1,228 @@
+"""Editing a ``.tflite``: reading constants, writing ranges, weights and biases, exposing activations, cutting segments.
+
+The flatbuffer is unpacked once into schema objects, changed in place and packed again. Only the first subgraph is
+edited; ``why_not_editable`` says what else a file may hold that this module leaves alone.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from numpy.typing import NDArray
+
+from tflite_ptq.model.flatbuffer import DTYPES, OPERATOR_NAMES
+
+Array = NDArray[np.generic]
+
+_CONTROL_FLOW = frozenset({"IF", "WHILE", "CALL_ONCE", "STABLEHLO_COMPOSITE"})
+_STATEFUL = frozenset(
+    {
+        "UNIDIRECTIONAL_SEQUENCE_LSTM",
+        "BIDIRECTIONAL_SEQUENCE_LSTM",
+        "LSTM",
+        "SVDF",
+        "RNN",
+        "VAR_HANDLE",
+        "READ_VARIABLE",
+    }
+)
+_ABSENT = -1
+
+
+@dataclass(frozen=True)
+class Affine:
+    """real = scale * (q - zero_point), per tensor (length 1) or per channel along ``quantized_dimension``."""
+
+    scale: NDArray[np.float64]
+    zero_point: NDArray[np.int64]
+    quantized_dimension: int
+
+
+@dataclass(frozen=True)
+class Node:
+    """An operator: position in execution order, name, tensor indices (-1: absent input) and its schema options."""
+
+    position: int
+    name: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    options: Any  # one of the schema's option tables, by operator
+
+
+class Editable:
+    """An unpacked ``.tflite``. Tensor indices are those of the first subgraph."""
+
+    def __init__(self, data: bytes) -> None:
+        self._model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(bytearray(data), 0))
+
+    @property
+    def _graph(self) -> Any:
+        return self._model.subgraphs[0]
+
+    @property
+    def inputs(self) -> tuple[int, ...]:
+        """Tensor indices of the subgraph's inputs."""
+        return tuple(int(index) for index in self._graph.inputs)
+
+    @property
+    def outputs(self) -> tuple[int, ...]:
+        """Tensor indices of the subgraph's outputs."""
+        return tuple(int(index) for index in self._graph.outputs)
+
+    def nodes(self) -> tuple[Node, ...]:
+        """The operators in execution order."""
+        return tuple(
+            Node(
+                position,
+                self._operator_name(operator.opcodeIndex),
+                tuple(int(i) for i in operator.inputs),
+                tuple(int(i) for i in operator.outputs),
+                operator.builtinOptions,
+            )
+            for position, operator in enumerate(self._graph.operators)
+        )
+
+    def name(self, tensor: int) -> str:
+        """The tensor's name."""
+        raw = self._graph.tensors[tensor].name
+        return raw.decode("utf-8", "replace") if isinstance(raw, bytes) else str(raw)
+
+    def named(self) -> Mapping[str, int]:
+        """Tensor index by name; of tensors that share a name, the first."""
+        found: dict[str, int] = {}
+        for index in range(len(self._graph.tensors)):
+            found.setdefault(self.name(index), index)
+        return found
+
+    def shape(self, tensor: int) -> tuple[int, ...]:
+        """The tensor's shape."""
+        shape = self._graph.tensors[tensor].shape
+        return () if shape is None else tuple(int(size) for size in shape)
+
+    def dtype(self, tensor: int) -> str:
+        """The tensor's dtype in numpy's words."""
+        return DTYPES.get(self._graph.tensors[tensor].type, "unknown")
+
+    def is_constant(self, tensor: int) -> bool:
+        """Whether the file stores the tensor's value."""
+        return self._buffer(tensor).data is not None
+
+    def constant(self, tensor: int) -> Array:
+        """A copy of a stored value, in the tensor's shape and dtype."""
+        data = np.asarray(self._buffer(tensor).data, np.uint8).tobytes()
+        return np.frombuffer(data, self.dtype(tensor)).reshape(self.shape(tensor)).copy()
+
+    def set_constant(self, tensor: int, value: Array) -> None:
+        """Stores ``value`` (the tensor's shape and dtype) for this tensor alone, even where others share its buffer."""
+        if value.dtype.name != self.dtype(tensor) or value.shape != self.shape(tensor):
+            raise ValueError(f"{self.name(tensor)}: {value.dtype}{value.shape} is not its dtype and shape")
+        buffer = schema.BufferT()
+        buffer.data = np.frombuffer(np.ascontiguousarray(value).tobytes(), np.uint8)
+        own = self._graph.tensors[tensor].buffer
+        if own and sum(other.buffer == own for graph in self._model.subgraphs for other in graph.tensors) == 1:
+            self._model.buffers[own] = buffer
+            return
+        self._model.buffers.append(buffer)
+        self._graph.tensors[tensor].buffer = len(self._model.buffers) - 1
+
+    def affine(self, tensor: int) -> Affine | None:
+        """How the tensor is quantized; ``None`` where it is not."""
+        found = self._graph.tensors[tensor].quantization
+        if found is None or found.scale is None or len(found.scale) == 0:
+            return None
+        return Affine(
+            np.asarray(found.scale, np.float64),
+            np.asarray(found.zeroPoint, np.int64),
+            int(found.quantizedDimension),
+        )
+
+    def activations(self) -> tuple[int, ...]:
+        """Float tensors that an inference computes: the inputs and every operator's outputs, in execution order."""
+        order = [*self.inputs, *(index for node in self.nodes() for index in node.outputs)]
+        return tuple(dict.fromkeys(i for i in order if self.dtype(i) == "float32" and not self.is_constant(i)))
+
+    def set_ranges(self, ranges: Mapping[int, tuple[float, float]]) -> None:
+        """Writes ``quantization.min`` and ``.max`` of activations, as TensorFlow's calibrator does."""
+        for tensor, (low, high) in ranges.items():
+            parameters = schema.QuantizationParametersT()
+            parameters.min, parameters.max = [low], [high]
+            self._graph.tensors[tensor].quantization = parameters
+
+    def expose(self, tensors: Iterable[int]) -> None:
+        """Makes tensors outputs of the model, after its own and in the order given; drops the signatures."""
+        self._graph.outputs = list(dict.fromkeys((*self.outputs, *tensors)))
+        self._model.signatureDefs = None
+
+    def segment(self, first: int, last: int, inputs: Sequence[int], outputs: Sequence[int]) -> bytes:
+        """A model of the operators ``first`` to ``last`` (exclusive) alone, fed at ``inputs``; without the constants
+        that these operators do not use."""
+        whole = self._graph
+        part = copy.copy(whole)
+        part.operators = whole.operators[first:last]
+        part.inputs, part.outputs = list(inputs), list(outputs)
+        used = {whole.tensors[i].buffer for operator in part.operators for i in operator.inputs if i != _ABSENT}
+        empty = schema.BufferT()
+        model = copy.copy(self._model)
+        model.subgraphs = [part]
+        model.buffers = [buffer if i in used else empty for i, buffer in enumerate(self._model.buffers)]
+        model.signatureDefs = model.metadata = model.metadataBuffer = None
+        return _packed(model)
+
+    def add_bias(self, node: Node, value: Array, scale: NDArray[np.float64] | None) -> int:
+        """Gives an operator without a bias one, as its third input; ``scale`` where it is quantized. Its index."""
+        tensor = schema.TensorT()
+        tensor.name = f"{self.name(node.outputs[0])};bias".encode()
+        tensor.shape = list(value.shape)
+        tensor.type = next(code for code, name in DTYPES.items() if name == value.dtype.name)
+        tensor.buffer = 0
+        if scale is not None:
+            parameters = schema.QuantizationParametersT()
+            parameters.scale, parameters.zeroPoint = scale.tolist(), [0] * len(scale)
+            tensor.quantization = parameters
+        self._graph.tensors.append(tensor)
+        index = len(self._graph.tensors) - 1
+        self.set_constant(index, value)
+        operator = self._graph.operators[node.position]
+        operator.inputs = [*(int(i) for i in operator.inputs[:2]), index]
+        return index
+
+    def to_bytes(self) -> bytes:
+        """The packed file."""
+        return _packed(self._model)
+
+    def why_not_editable(self) -> str | None:
+        """What the file holds that calibration and correction cannot follow, in words; ``None`` where nothing."""
+        if len(self._model.subgraphs) != 1:
+            return f"the model has {len(self._model.subgraphs)} subgraphs"
+        names = {node.name for node in self.nodes()}
+        for kind, known in (("control flow", _CONTROL_FLOW), ("state between steps", _STATEFUL), ("", {"CUSTOM"})):
+            found = sorted(names & known)
+            if found:
+                return f"the model has {kind or 'custom operators'} ({', '.join(found)})"
+        if any(tensor.isVariable for tensor in self._graph.tensors):
+            return "the model keeps state in variable tensors"
+        activations = self.activations()
+        if len({self.name(index) for index in activations}) != len(activations):
+            return "several activations share a name"
+        if any(buffer.offset > 1 for buffer in self._model.buffers):
+            return "the model is larger than a flatbuffer (2 GB) and stores its weights behind it"
+        return None
+
+    def _buffer(self, tensor: int) -> Any:
+        return self._model.buffers[self._graph.tensors[tensor].buffer]
+
+    def _operator_name(self, opcode_index: int) -> str:
+        code = self._model.operatorCodes[opcode_index]
+        return OPERATOR_NAMES.get(max(code.builtinCode, code.deprecatedBuiltinCode), "CUSTOM")
+
+
+def _packed(model: Any) -> bytes:
+    builder = flatbuffers.Builder(1 << 20)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())

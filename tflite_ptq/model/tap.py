@@ -1,0 +1,57 @@
+"""A LiteRT interpreter whose intermediate activations can be read: of a model whose outputs were extended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol, cast
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
+from numpy.typing import NDArray
+
+from tflite_ptq.errors import MeasurementError
+
+Array = NDArray[np.generic]
+
+
+class _Interpreter(Protocol):
+    """What is used of LiteRT's interpreter."""
+
+    def allocate_tensors(self) -> None: ...
+    def set_tensor(self, tensor_index: int, value: Array) -> None: ...
+    def tensor(self, tensor_index: int) -> Callable[[], Array]: ...
+    def invoke(self) -> None: ...
+
+
+class Tap:
+    """Runs a model and shows the tensors watched. One thread may use it at a time; several taps run in parallel.
+
+    ``inputs`` and ``watched`` are tensor indices of the first subgraph; those watched must be among its outputs.
+    Raises ``MeasurementError`` where LiteRT cannot run the model.
+    """
+
+    def __init__(self, content: bytes, inputs: Sequence[int], watched: Sequence[int]) -> None:
+        try:
+            interpreter = cast(
+                "_Interpreter",
+                Interpreter(model_content=content, num_threads=1, experimental_op_resolver_type=OpResolverType.BUILTIN),
+            )
+            interpreter.allocate_tensors()
+        except (RuntimeError, ValueError) as error:
+            raise MeasurementError(f"LiteRT cannot run the model with its activations exposed: {error}") from error
+        self._interpreter = interpreter
+        self._inputs = tuple(inputs)
+        self._views = [interpreter.tensor(index) for index in watched]
+
+    def run(self, values: Sequence[Array]) -> None:
+        """One inference; ``values`` in the order of ``inputs``, in their tensors' shapes and dtypes."""
+        for index, value in zip(self._inputs, values, strict=True):
+            self._interpreter.set_tensor(index, value)
+        try:
+            self._interpreter.invoke()
+        except RuntimeError as error:
+            raise MeasurementError(f"LiteRT failed on a sample: {error}") from error
+
+    def view(self, position: int) -> Array:
+        """The tensor watched at ``position``: memory of the interpreter, valid until the next run; do not keep it."""
+        return self._views[position]()
