@@ -178,12 +178,42 @@ class Subset(Strict):
     )
 
 
+class Percentile(Strict):
+    """The range that keeps this share of an activation's values."""
+
+    percentile: Annotated[float, Field(gt=50, le=100)]
+
+
+RangeMethod = Annotated[
+    Union[Annotated[Literal["minmax", "mse", "entropy"], Tag("<method>")], Annotated[Percentile, Tag("<percentile>")]],
+    Discriminator(lambda value: "<percentile>" if isinstance(value, (dict, Percentile)) else "<method>"),
+]
+
+
 class Calibration(Subset):
-    """The representative dataset."""
+    """The representative dataset, and how activation ranges are taken from it."""
 
     samples: PositiveInt = 100
     select: Literal["first", "random", "stratified"] = "random"
     seed: NonNegativeInt = 0
+    engine: Literal["litert", "tflite"] = Field(
+        "litert",
+        description="litert: one fast calibration for all variants; tflite: TFLiteConverter's own, per variant",
+    )
+    method: RangeMethod = Field(
+        "minmax",
+        description="minmax (the converter's own), mse (least quantization error), entropy (Kullback-Leibler) or "
+        "{percentile: 99.99}; engine litert",
+    )
+    overrides: dict[str, RangeMethod] = Field(
+        {}, description="{pattern of tensor names: method}; the first pattern that matches counts; engine litert"
+    )
+
+    @model_validator(mode="after")
+    def _engine_can(self) -> Calibration:
+        if self.engine == "tflite" and (self.method != "minmax" or self.overrides):
+            raise ValueError("method and overrides need engine: litert; TFLiteConverter's own calibration is minmax")
+        return self
 
 
 class Evaluation(Subset):

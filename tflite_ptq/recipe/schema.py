@@ -7,9 +7,18 @@ No numpy, no TensorFlow: the parent process and the editors' JSON Schema are mad
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal, Union, get_args
 
-from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    BeforeValidator,
+    Discriminator,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Tag,
+    model_validator,
+)
 
 from tflite_ptq.recipe.dataset import Dataset
 from tflite_ptq.recipe.gate import GateLimits
@@ -44,6 +53,34 @@ class Model(Strict):
     trust: bool = Field(False, description="allow a .keras file that holds code (Lambda layers) to run it")
 
 
+class ExcludeOp(Strict):
+    """All operators of one kind, by TFLite's name (SOFTMAX)."""
+
+    op: str
+
+
+Exclude = Annotated[
+    Union[Annotated[str, Tag("<pattern>")], Annotated[ExcludeOp, Tag("<op>")]],
+    Discriminator(lambda value: "<op>" if isinstance(value, (dict, ExcludeOp)) else "<pattern>"),
+]
+
+
+class Weights(Strict):
+    """How float weights are put on the integer grid; tried beside the plain way and kept only where that is closer to
+    float on calibration samples held back."""
+
+    rounding: Literal["nearest", "compensated"] = Field(
+        "nearest", description="compensated: each weight's rounding error is made up for by those after it (GPTQ)"
+    )
+    range: Literal["max", "mse"] = Field("max", description="mse: clip a channel's weights where that errs less")
+    equalize: bool = Field(False, description="scale channels of neighbouring layers alike (cross-layer equalization)")
+
+    @property
+    def plain(self) -> bool:
+        """Whether the converter's own way is asked for."""
+        return self.rounding == "nearest" and self.range == "max" and not self.equalize
+
+
 class Variant(Strict):
     """One quantized file to make. A plain string is short for ``{scheme: ...}``."""
 
@@ -53,6 +90,17 @@ class Variant(Strict):
     float_fallback: bool = Field(False, description="let operators without an integer kernel stay float")
     per_channel: bool = Field(True, description="one scale a channel for convolution weights (int8)")
     per_channel_dense: bool = Field(True, description="one scale a channel for dense weights (int8)")
+    correction: Literal["auto", "none", "one-pass", "sequential"] = Field(
+        "auto", description="bias correction, kept where it helps; auto tries both (int8, int16x8, dynamic)"
+    )
+    weights: Weights | None = Field(
+        None,
+        description="rounding, range, equalization of weights (int8, int16x8); default: the converter's own way, and "
+        "compensated and equalized where per_channel is false, if that helps",
+    )
+    exclude: tuple[Exclude, ...] = Field(
+        (), description="layers that stay float: patterns of layer or tensor names, or {op: NAME} (int8)"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -74,9 +122,21 @@ class Variant(Strict):
             raise ValueError(f"per_channel and per_channel_dense are settings of scheme int8, not of {self.scheme}")
         if self.scheme not in INTEGER_SCHEMES and self.float_fallback:
             raise ValueError(f"float_fallback is a setting of integer schemes, not of {self.scheme}")
+        if self.weights is not None and self.scheme not in INTEGER_SCHEMES:
+            raise ValueError(f"weights is a setting of integer schemes, not of {self.scheme}")
+        if self.exclude and self.scheme != "int8":
+            raise ValueError(f"exclude is a setting of scheme int8, not of {self.scheme}")
         if self.name == FLOAT32:
             raise ValueError("the name 'float32' is taken by the yardstick, which is always built")
         return self
+
+    @property
+    def weighting(self) -> Weights:
+        """``weights``, or the default: one scale for a whole tensor loses most to rounding and to unlike channels."""
+        if self.weights is not None:
+            return self.weights
+        spread = self.scheme == "int8" and not self.per_channel and self.correction != "none"
+        return Weights(rounding="compensated", equalize=True) if spread else Weights()
 
     @property
     def needs_calibration(self) -> bool:

@@ -1,0 +1,1 @@
+"""What the activations of a model look like on calibration data, and the quantization ranges that follow from it."""

@@ -1,0 +1,131 @@
+"""A histogram of float32 values whose range is not known beforehand: one pass, bounded memory, exact merging.
+
+The values lie in ``(-R, R)`` with ``R`` a power of two, the smallest that holds the largest magnitude seen. Each side
+of zero has ``BINS_PER_SIDE`` bins of ``width = R / BINS_PER_SIDE``; bin ``k >= 0`` of the positive side holds
+``[k * width, (k + 1) * width)`` and its mirror image on the negative side ``(-(k + 1) * width, -k * width]``, zero left
+out. Where a value falls outside, R doubles until it fits and neighbouring bins are added up. Scaling by a power of two
+is exact in floating point, so the counts are those of a histogram that had known R from the start: neither the order of
+the values nor the way they were split among several histograms changes them.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+BINS_PER_SIDE = 4096
+_LOG2_BINS = BINS_PER_SIDE.bit_length() - 1
+
+# R never goes below 2**-100: the scale factor of smaller magnitudes would overflow float32, and no quantization step
+# can tell them from zero.
+_MIN_EXPONENT = -100
+
+_CHUNK = 1 << 16  # the intermediate arrays of one chunk stay in the second-level cache
+
+
+class Histogram:
+    """Exact counts of float32 values in ``2 * BINS_PER_SIDE`` equal bins around zero; grows by doubling its range.
+
+    ``counts``: int64, ``(2 * BINS_PER_SIDE,)``, from ``-R`` to ``R``; exact zeros count in the bin ``[0, width)``.
+    ``zeros``: how many of the values were exactly zero (of either sign).
+    """
+
+    __slots__ = ("_exponent", "counts", "zeros")
+
+    def __init__(self) -> None:
+        self._exponent = _MIN_EXPONENT
+        self.counts: NDArray[np.int64] = np.zeros(2 * BINS_PER_SIDE, np.int64)
+        self.zeros = 0
+
+    @property
+    def limit(self) -> float:
+        """R, a power of two: all values v have ``|v| < R``."""
+        return math.ldexp(1.0, self._exponent)
+
+    @property
+    def width(self) -> float:
+        """The width of every bin, a power of two."""
+        return math.ldexp(1.0, self._exponent - _LOG2_BINS)
+
+    @property
+    def edges(self) -> NDArray[np.float64]:
+        """The ``2 * BINS_PER_SIDE + 1`` edges of the bins, ascending, exact; ``edges[BINS_PER_SIDE]`` is 0."""
+        return np.arange(-BINS_PER_SIDE, BINS_PER_SIDE + 1, dtype=np.float64) * self.width
+
+    @property
+    def total(self) -> int:
+        """The number of values counted, zeros included."""
+        return int(self.counts.sum())
+
+    @property
+    def nonzero_counts(self) -> NDArray[np.int64]:
+        """``counts`` without the exact zeros; a new array."""
+        counts = self.counts.copy()
+        counts[BINS_PER_SIDE] -= self.zeros
+        return counts
+
+    def mass_near_zero(self, distance: float) -> float:
+        """The share (0..1) of the values in the bins that lie within ``distance`` of zero; exact zeros always count.
+
+        The distance is rounded down to a whole number of bins. Raises ``ValueError`` on an empty histogram.
+        """
+        total = self.total
+        if total == 0:
+            raise ValueError("an empty histogram has no share of values near zero")
+        bins = min(int(max(distance, 0.0) / self.width), BINS_PER_SIDE)
+        near = int(self.counts[BINS_PER_SIDE - bins : BINS_PER_SIDE + bins].sum()) if bins else self.zeros
+        return near / total
+
+    def update(self, values: NDArray[np.float32], low: float | None = None, high: float | None = None) -> None:
+        """Count ``values`` (float32, any shape). ``low`` and ``high`` are their minimum and maximum where known.
+
+        Raises ``ValueError`` where a value is NaN or infinite; the histogram is then left as it was.
+        """
+        if values.size == 0:
+            return
+        flat = values.reshape(-1)
+        low = float(flat.min()) if low is None else low
+        high = float(flat.max()) if high is None else high
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise ValueError(f"a histogram holds finite values only; these lie between {low} and {high}")
+        magnitude = max(-low, high)
+        if magnitude > 0:
+            self._grow(math.frexp(magnitude)[1])
+        scale = np.float32(math.ldexp(1.0, _LOG2_BINS - self._exponent))
+        for start in range(0, flat.size, _CHUNK):
+            chunk = flat[start : start + _CHUNK]
+            # Truncation, not floor: a product that underflows to zero stays on its own side of zero.
+            index = (chunk * scale).astype(np.intp)
+            if low >= 0:
+                self.counts[BINS_PER_SIDE:] += np.bincount(index, minlength=BINS_PER_SIDE)
+            else:
+                index -= (chunk < 0).view(np.int8)
+                index += BINS_PER_SIDE
+                self.counts += np.bincount(index, minlength=2 * BINS_PER_SIDE)
+            self.zeros += chunk.size - int(np.count_nonzero(chunk))
+
+    def merge(self, other: Histogram) -> None:
+        """Add the counts of ``other``, which is left as it was; exact and independent of the order of merging."""
+        self._grow(other._exponent)
+        self.counts += _merged_bins(other.counts, self._exponent - other._exponent)
+        self.zeros += other.zeros
+
+    def _grow(self, exponent: int) -> None:
+        if exponent > self._exponent:
+            self.counts = _merged_bins(self.counts, exponent - self._exponent)
+            self._exponent = exponent
+
+
+def _merged_bins(counts: NDArray[np.int64], doublings: int) -> NDArray[np.int64]:
+    """The counts after ``doublings >= 0`` doublings of the range: bin k of a side goes to bin ``k >> doublings``."""
+    if doublings == 0:
+        return counts
+    group = 1 << min(doublings, _LOG2_BINS)
+    sides = counts.reshape(2, BINS_PER_SIDE // group, group).sum(axis=2)
+    kept = sides.shape[1]
+    merged = np.zeros_like(counts)
+    merged[BINS_PER_SIDE - kept : BINS_PER_SIDE] = sides[0]
+    merged[BINS_PER_SIDE : BINS_PER_SIDE + kept] = sides[1]
+    return merged
