@@ -1,0 +1,1 @@
+"""Corrections that cost nothing at run time: what quantization adds to a layer on average is taken out of its bias."""

@@ -1,0 +1,152 @@
+"""The layers of a quantized model beside the same layers of the float model, and what is left alone with its reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast, get_args
+
+import numpy as np
+
+from tflite_ptq.model.editing import Editable, Node
+from tflite_ptq.quantize.correction.response import Floats, Geometry, Kind
+
+_PADDING_SAME = 0
+_ABSENT = -1
+_LINEAR = frozenset({"CONV_3D", "CONV_3D_TRANSPOSE", "BATCH_MATMUL"})
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A linear layer in both models. Weights are real values; ``bias`` is -1 where the quantized layer has none.
+
+    ``bias_scale``: real bias = bias_scale[o] * stored bias[o]; ``None`` where the stored bias is float.
+    """
+
+    name: str
+    kind: Kind
+    geometry: Geometry
+    node: Node
+    weights: Floats
+    quantized_weights: Floats
+    float_input: int
+    quantized_input: int
+    bias: int
+    bias_scale: Floats | None
+
+    @property
+    def channels(self) -> int:
+        """Number of output channels."""
+        return int(self.weights.shape[3] if self.kind == "DEPTHWISE_CONV_2D" else self.weights.shape[0])
+
+
+@dataclass(frozen=True)
+class LeftAlone:
+    """A layer that the correction passes over."""
+
+    name: str
+    kind: str
+    reason: str
+
+
+def match(reference: Editable, quantized: Editable) -> tuple[tuple[Layer, ...], tuple[LeftAlone, ...]]:
+    """The layers that can be corrected, in execution order, and the linear ones that cannot.
+
+    A layer is found again by the name of its output, which TFLiteConverter's quantizer keeps.
+    """
+    layers: list[Layer] = []
+    left: list[LeftAlone] = []
+    by_output = {reference.name(node.outputs[0]): node for node in reference.nodes() if node.outputs}
+    shared: dict[int, str] = {}
+    # Before a float output the quantizer puts DEQUANTIZE, which takes the name over.
+    aliases = {
+        node.inputs[0]: quantized.name(node.outputs[0])
+        for node in quantized.nodes()
+        if node.name == "DEQUANTIZE" and node.outputs[0] in quantized.outputs
+    }
+    for node in quantized.nodes():
+        if node.name not in get_args(Kind) and node.name not in _LINEAR:
+            continue
+        name = aliases.get(node.outputs[0], quantized.name(node.outputs[0]))
+        original = by_output.get(name)
+        reason = _why_not(reference, original, quantized, node)
+        if reason is None and original is not None:
+            layer = _layer(name, reference, original, quantized, node)
+            if layer.bias >= 0 and layer.bias in shared:
+                reason = f"shares its bias with {shared[layer.bias]}"
+            else:
+                shared[layer.bias] = name
+                layers.append(layer)
+        if reason is not None:
+            left.append(LeftAlone(name, node.name, reason))
+    return tuple(layers), tuple(left)
+
+
+def _why_not(reference: Editable, original: Node | None, quantized: Editable, node: Node) -> str | None:
+    if node.name in _LINEAR:
+        return "no correction is known for this kind of layer"
+    if original is None or original.name != node.name:
+        return "the quantizer renamed or replaced it"
+    weights = _weights_of(node)
+    if not quantized.is_constant(weights) or not reference.is_constant(_weights_of(original)):
+        return "its weights are computed by the model"
+    if quantized.affine(weights) is None or quantized.dtype(weights) != "int8":
+        return "its weights are not quantized"
+    if reference.shape(_weights_of(original)) != quantized.shape(weights):
+        return "the quantizer changed the shape of its weights"
+    if reference.dtype(_weights_of(original)) != "float32":
+        return "its weights are not float32 in the float model"
+    bias = _bias_of(node)
+    if bias >= 0 and not quantized.is_constant(bias):
+        return "its bias is computed by the model"
+    return None
+
+
+def _layer(name: str, reference: Editable, original: Node, quantized: Editable, node: Node) -> Layer:
+    kind = cast("Kind", node.name)
+    weights = reference.constant(_weights_of(original)).astype(np.float64)
+    source = _input_of(node)
+    activation, stored = quantized.affine(source), quantized.affine(_weights_of(node))
+    assert stored is not None
+    axis = [1] * weights.ndim
+    if len(stored.scale) > 1:
+        axis[stored.quantized_dimension] = len(stored.scale)
+    codes = quantized.constant(_weights_of(node)).astype(np.float64)
+    real = stored.scale.reshape(axis) * (codes - stored.zero_point.reshape(axis))
+    channels = weights.shape[3] if kind == "DEPTHWISE_CONV_2D" else weights.shape[0]
+    scale = None if activation is None else activation.scale[0] * np.broadcast_to(stored.scale, (channels,))
+    return Layer(
+        name,
+        kind,
+        _geometry(quantized, node),
+        node,
+        weights,
+        real,
+        _input_of(original),
+        source,
+        _bias_of(node),
+        scale,
+    )
+
+
+def _geometry(model: Editable, node: Node) -> Geometry:
+    if node.name == "FULLY_CONNECTED":
+        return Geometry()
+    options = node.options
+    shape = model.shape(node.outputs[0])
+    dilation = (1, 1) if node.name == "TRANSPOSE_CONV" else (options.dilationHFactor, options.dilationWFactor)
+    return Geometry(
+        (options.strideH, options.strideW), dilation, options.padding == _PADDING_SAME, (shape[1], shape[2])
+    )
+
+
+def _weights_of(node: Node) -> int:
+    return node.inputs[1]
+
+
+def _input_of(node: Node) -> int:
+    return node.inputs[2] if node.name == "TRANSPOSE_CONV" else node.inputs[0]
+
+
+def _bias_of(node: Node) -> int:
+    position = 3 if node.name == "TRANSPOSE_CONV" else 2
+    return node.inputs[position] if len(node.inputs) > position else _ABSENT

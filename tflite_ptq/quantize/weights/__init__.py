@@ -1,0 +1,1 @@
+"""Weights that lose less when they become integers: their ranges, their rounding, their balance between layers."""
