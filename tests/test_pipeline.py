@@ -101,6 +101,7 @@ def test_report_is_the_contract(whole: Run) -> None:
         {"name": "image", "shape": [1, 8, 8, 1], "dtype": "float32", "scale": None, "zero_point": None}
     ]
     assert report["model"]["outputs"][0]["shape"] == [1, 3]
+    assert report["dataset"].pop("findings")[0].startswith("only 12 calibration samples")
     assert report["dataset"] == {
         "calibration_samples": 12,
         "evaluation_samples": 2 * EACH - 12,

@@ -9,13 +9,14 @@ from tflite_ptq.model.plain_names import plain_names
 from tflite_ptq.recipe.loader import LoadedRecipe
 from tflite_ptq.recipe.schema import Model
 from tflite_ptq.result import TensorInfo
-from tflite_ptq.worker.messages import Describe, Described, FirstSample, Scanned
+from tflite_ptq.worker.messages import Describe, Described, Examine, Examined, FirstSample, Scanned
 from tflite_ptq.worker.process import Worker
 from tflite_ptq.worker.scratch import LOG_NAME, scratch_folder
 
 
-def check(loaded: LoadedRecipe) -> tuple[str, ...]:
-    """Sentences that say what was found good. Raises the ``UserError`` of what is not."""
+def check(loaded: LoadedRecipe, data: bool = False) -> tuple[str, ...]:
+    """Sentences that say what was found good; with ``data`` also what is odd about the
+    calibration samples. Raises the ``UserError`` of what is not."""
     recipe = loaded.recipe
     lines = [f"recipe    {recipe.name}: {len(recipe.variants)} variants ({', '.join(v.name for v in recipe.variants)})"]
     with runtime() as child:
@@ -32,6 +33,11 @@ def check(loaded: LoadedRecipe) -> tuple[str, ...]:
                 f"samples   {scanned.calibration_samples} for calibration, {scanned.evaluation_samples} for evaluation"
                 + (", labelled" if scanned.labelled else ", not labelled")
             )
+            if data and inputs is not None:
+                model = recipe.model.path if described.kind == "tflite" else None
+                examine = Examine(model=model, inputs=inputs, dataset=recipe.dataset)
+                found = child.ask(examine, Examined, "examination of the samples").findings
+                lines += [f"data      {finding}" for finding in found or ("nothing odd about the calibration samples",)]
     return tuple(lines)
 
 

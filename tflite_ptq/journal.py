@@ -25,7 +25,7 @@ from tflite_ptq.result import (
     VariantResult,
 )
 from tflite_ptq.result import Metric as MetricResult
-from tflite_ptq.worker.messages import Audited, Converted, Evaluation
+from tflite_ptq.worker.messages import Audited, Calibrated, Converted, Corrected, Evaluation, Examined
 
 
 class Journal:
@@ -82,6 +82,24 @@ class Journal:
             self._durations_s["calibrate"] = round(self._durations_s.get("calibrate", 0.0) + converted.calibration_s, 3)
         self._skipped(converted.skipped)
 
+    def calibrated(self, calibrated: Calibrated) -> None:
+        """The float model was calibrated for all variants that share its ranges."""
+        if calibrated.calibration_s is not None:
+            self._durations_s["calibrate"] = round(calibrated.calibration_s, 3)
+        self._skipped(calibrated.skipped)
+        self._found(calibrated.findings)
+
+    def examined(self, examined: Examined) -> None:
+        """The calibration samples were looked at."""
+        self._found(examined.findings)
+
+    def corrected(self, name: str, file: Path, corrected: Corrected) -> None:
+        """A variant's biases were corrected, or it was left as it is."""
+        if corrected.unserved is not None:
+            self._note(name, f"no bias correction: {corrected.unserved}")
+            return
+        self._update(name, correction=corrected.correction, sha256=sha256_of(file), size_bytes=file.stat().st_size)
+
     def audited(self, name: str, audited: Audited) -> None:
         """A variant's file was audited and invoked."""
         self._update(name, audit=audited.audit)
@@ -119,6 +137,10 @@ class Journal:
         if name != FLOAT32 and yardstick is not None:
             latency = latency.model_copy(update={"speedup": yardstick / latency.median_ns})
         self._update(name, latency=(*(self._variants[name].latency or ()), latency))
+
+    def note(self, name: str, text: str) -> None:
+        """A note on one variant."""
+        self._note(name, text)
 
     def note_all(self, text: str) -> None:
         """A note on every variant."""
@@ -199,6 +221,10 @@ class Journal:
 
     def _note(self, name: str, *notes: str) -> None:
         self._update(name, notes=(*self._variants[name].notes, *notes))
+
+    def _found(self, findings: Sequence[str]) -> None:
+        if self.dataset is not None:
+            self.dataset = self.dataset.model_copy(update={"findings": (*self.dataset.findings, *findings)})
 
     def _skipped(self, samples: Sequence[SkippedSample]) -> None:
         if self.dataset is not None:

@@ -13,9 +13,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from tflite_ptq import atomic
+from tflite_ptq.building import Building, Observer
 from tflite_ptq.errors import ModelError, UsageError, WorkerCrash
 from tflite_ptq.fingerprint import sha256_of
 from tflite_ptq.journal import Journal
@@ -26,10 +27,6 @@ from tflite_ptq.report import files, outcome_folder
 from tflite_ptq.result import DatasetInfo, Frozen, ModelInfo, Report, TensorInfo
 from tflite_ptq.worker.children import Children, children_of
 from tflite_ptq.worker.messages import (
-    Audited,
-    AuditFile,
-    Convert,
-    Converted,
     Describe,
     Described,
     Evaluate,
@@ -42,15 +39,6 @@ from tflite_ptq.worker.messages import (
 from tflite_ptq.worker.timing import time_file
 
 AnswerT = TypeVar("AnswerT", bound=Frozen)
-
-NEEDS_SOURCE = "needs the source model: TFLiteConverter cannot read a .tflite; name the .keras, .h5 or SavedModel"
-
-
-class Observer(Protocol):
-    """Told what the run is doing; ``total`` is ``None`` where the length is not known."""
-
-    def stage(self, what: str, done: int, total: int | None) -> None:
-        """``what`` names stage and variant."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +100,9 @@ class _Run:
         with ThreadPoolExecutor(max_workers=1) as converting:
             try:
                 inputs = self._open_and_scan(converting)
-                self._convert_and_audit(converting, inputs)
+                Building(
+                    self.recipe, self.variants, inputs, self.folder, self.children, self.journal, self.observer
+                ).build(converting)
             except BaseException:
                 # The converting thread waits for the child's answer; without the child it ends.
                 converting.shutdown(wait=False, cancel_futures=True)
@@ -130,10 +120,8 @@ class _Run:
         model = self.recipe.model
         described = self._runtime(Describe(model=model), Described, "describe the model")
         opening: Future[Opened] | None = None
-        if described.kind == "tflite":
-            self.children.converter.kill()
-        else:
-            request = OpenSource(model=model, folder=str(self._exported))
+        if described.kind != "tflite":
+            request = OpenSource(model=model, folder=str(self.children.exported))
             opening = converting.submit(self.children.converter.ask, request, Opened, "open the model")
         scanned = self._scan()
         opened = opening.result() if opening is not None else _float_tflite(model.path, described)
@@ -162,55 +150,6 @@ class _Run:
             calibration_left_out=scanned.calibration_left_out,
             labelled=scanned.labelled,
         )
-
-    def _convert_and_audit(self, converting: ThreadPoolExecutor, inputs: tuple[TensorInfo, ...]) -> None:
-        """Audits each file while the next one is being converted."""
-        started = time.monotonic()
-        from_tflite = self.journal.model_format == "tflite"
-        jobs: list[tuple[Variant | None, Future[Converted]]] = []
-        for variant in (None, *self.variants):
-            make = self._make_from_tflite if from_tflite else self._convert
-            jobs.append((variant, converting.submit(make, variant, inputs)))
-        for variant, job in jobs:
-            name = variant.name if variant else FLOAT32
-            with self.journal.guarding(name, fatal=variant is None):
-                converted = job.result()
-                self.journal.converted(name, self._file(name), converted)
-                audited = self._runtime(
-                    AuditFile(
-                        name=name,
-                        model=str(self._file(name)),
-                        variant=variant,
-                        inputs=inputs,
-                        dataset=self.recipe.dataset,
-                    ),
-                    Audited,
-                    f"audit of {name}",
-                )
-                self.journal.audited(name, audited)
-        self.journal.lasted("convert", time.monotonic() - started)
-
-    def _convert(self, variant: Variant | None, inputs: tuple[TensorInfo, ...]) -> Converted:
-        name = variant.name if variant else FLOAT32
-        self.observer.stage(f"converting {name}", 0, None)
-        request = Convert(
-            saved_model=str(self._exported),
-            variant=variant,
-            inputs=inputs,
-            dataset=self.recipe.dataset,
-            target=str(self._file(name)),
-            yardstick=str(self._file(FLOAT32)) if variant else None,
-        )
-        return self.children.converter.ask(
-            request, Converted, f"conversion of {name}", self._progress(f"calibrating {name}")
-        )
-
-    def _make_from_tflite(self, variant: Variant | None, inputs: tuple[TensorInfo, ...]) -> Converted:
-        source = Path(self.recipe.model.path)
-        if variant is not None:
-            raise ModelError(f"{variant.name}: {NEEDS_SOURCE} as model.path instead of {source}")
-        atomic.write(self._file(FLOAT32), source.read_bytes())
-        return Converted()
 
     def _evaluate(self, inputs: tuple[TensorInfo, ...]) -> None:
         dataset, scanned = self.recipe.dataset, self.journal.dataset
@@ -266,10 +205,6 @@ class _Run:
                     ),
                 )
         self.journal.lasted("latency", time.monotonic() - started)
-
-    @property
-    def _exported(self) -> Path:
-        return self.children.work / "saved_model"
 
     def _file(self, name: str) -> Path:
         return self.folder / f"{name}.tflite"

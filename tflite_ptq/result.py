@@ -76,6 +76,31 @@ class DatasetInfo(Frozen):
     calibration_left_out: int = 0
     labelled: bool = False
     skipped: tuple[SkippedSample, ...] = ()
+    findings: tuple[str, ...] = ()
+
+
+class LayerCorrection(Frozen):
+    """What became of one layer's correction, and why. ``layer`` is the name of its output tensor."""
+
+    layer: str
+    op: str
+    status: Literal["kept", "refused", "skipped"]
+    reason: str
+
+
+class Correction(Frozen):
+    """Bias correction of one variant; ``method`` is ``None`` where none was kept.
+
+    SQNR of the outputs against float32 in dB, mean over the ``held_back_samples`` calibration samples that the
+    correction was not computed on (``held_back`` false: too few samples to hold any back, so all served twice).
+    """
+
+    method: Literal["one-pass", "sequential"] | None
+    sqnr_before_db: float
+    sqnr_after_db: float
+    held_back_samples: int
+    held_back: bool
+    layers: tuple[LayerCorrection, ...]
 
 
 class Audit(Frozen):
@@ -143,6 +168,7 @@ class VariantResult(Frozen):
     accuracy: dict[str, Metric] | None = None
     fidelity: Fidelity | None = None
     latency: tuple[Latency, ...] | None = None
+    correction: Correction | None = None
     notes: tuple[str, ...] = ()
     error: str | None = None
 

@@ -25,6 +25,11 @@ def render(report: Report, console: Console, folder: str) -> None:
         console.print()
         console.print(_gate(report.gate))
     print_findings(report.variants, report.errors, console)
+    if report.dataset is not None and report.dataset.findings:
+        console.print()
+        console.print(Text("Calibration samples", style="bold"))
+        for finding in report.dataset.findings:
+            _print_finding("", units.brief(finding), console)
     _print_skipped(report, console)
     console.print()
     names = [PurePath(variant.file).name for variant in report.variants if variant.file is not None]

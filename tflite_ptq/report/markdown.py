@@ -24,6 +24,7 @@ def render(report: Report) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters["brief"] = units.brief
     environment.filters.update(
         plain=plain,
         code=code,

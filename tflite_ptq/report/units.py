@@ -120,3 +120,8 @@ def _figure(check: str, value: float) -> str:
     if rule == "max_median_ms":
         return f"{value:.4g} ms"
     return f"{value:.3f}" if rule == "max_ratio" else times(value)
+
+
+def brief(text: str) -> str:
+    """Text in which fused layers' names are told by the first: TFLite joins them all, with ``;`` between."""
+    return re.sub(r"([^\s;(]+)(?:;[^\s;,)]+)+", r"\1;...", text)

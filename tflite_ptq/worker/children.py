@@ -22,6 +22,11 @@ class Children:
     work: Path
     timeout_s: float
 
+    @property
+    def exported(self) -> Path:
+        """Where the converter puts the exported source."""
+        return self.work / "saved_model"
+
 
 @contextmanager
 def children_of(log: Path, timeout_s: float) -> Iterator[Children]:

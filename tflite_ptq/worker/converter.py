@@ -11,16 +11,20 @@ from tflite_ptq import atomic
 from tflite_ptq.data.index import SampleRef
 from tflite_ptq.data.reader import Reader, stream
 from tflite_ptq.errors import ConversionError
+from tflite_ptq.model.editing import Editable
 from tflite_ptq.model.flatbuffer import describe
 from tflite_ptq.model.source import export
 from tflite_ptq.quantize.audit import audit
 from tflite_ptq.quantize.convert import Representative, Sample, convert, no_integer_kernel
+from tflite_ptq.quantize.exclude import excluded_outputs
+from tflite_ptq.quantize.integer import quantize
 from tflite_ptq.recipe.dataset import Dataset
 from tflite_ptq.recipe.schema import Variant
 from tflite_ptq.result import SkippedSample, TensorInfo
 from tflite_ptq.worker.child import ReportProgress, serve
 from tflite_ptq.worker.chosen import chosen_samples
-from tflite_ptq.worker.messages import Convert, Converted, ConverterRequest, Opened, OpenSource
+from tflite_ptq.worker.debug_messages import QuantizeParts
+from tflite_ptq.worker.messages import Convert, Converted, ConverterRequest, Opened, OpenSource, Quantize
 
 _SEVERAL_OUTPUTS = frozenset({"SPLIT", "SPLIT_V", "UNPACK"})
 _ATTEMPTS = 5
@@ -33,10 +37,18 @@ def main() -> None:
     serve(ConverterRequest, _handle)
 
 
-def _handle(request: OpenSource | Convert, progress: ReportProgress) -> Opened | Converted:
-    if isinstance(request, OpenSource):
-        return _open(request)
-    return _convert(request, progress)
+def _handle(request: OpenSource | Convert | Quantize | QuantizeParts, progress: ReportProgress) -> Opened | Converted:
+    match request:
+        case OpenSource():
+            return _open(request)
+        case Convert():
+            return _convert(request, progress)
+        case Quantize():
+            return _quantize(request)
+        case QuantizeParts():
+            made = quantize(Path(request.calibrated).read_bytes(), request.variant, request.excluded)
+            atomic.write(Path(request.target), made)
+            return Converted()
 
 
 def _open(request: OpenSource) -> Opened:
@@ -60,12 +72,31 @@ def _convert(request: Convert, progress: ReportProgress) -> Converted:
             left = _left_in_float(part, variant) if variant is not None else ()
             if not _by_chance(left):
                 break
-        # The converter leaves operators without an integer kernel in float without a word, even when told not to.
-        if variant is not None and left and not variant.float_fallback:
-            raise ConversionError(f"{variant.name}: {no_integer_kernel(list(left))}")
+        if variant is not None:
+            _refuse_float(variant, left)
     if calibration is None:
         return Converted()
     return Converted(skipped=tuple(calibration.skipped), calibration_s=calibration.seconds)
+
+
+def _quantize(request: Quantize) -> Converted:
+    variant = request.variant
+    calibrated = Path(request.calibrated).read_bytes()
+    excluded = excluded_outputs(Editable(calibrated), variant.exclude, variant.name)
+    with atomic.staged(Path(request.target)) as part:
+        for _ in range(_ATTEMPTS):
+            part.write_bytes(quantize(calibrated, variant, excluded))
+            left = _left_in_float(part, variant)
+            if not _by_chance(left):
+                break
+        _refuse_float(variant, left)
+    return Converted()
+
+
+def _refuse_float(variant: Variant, left: tuple[str, ...]) -> None:
+    """The converter leaves operators without an integer kernel in float without a word, even when told not to."""
+    if left and not variant.float_fallback and not variant.exclude:
+        raise ConversionError(f"{variant.name}: {no_integer_kernel(list(left))}")
 
 
 def _refuse_control_flow(yardstick: Path, variant: Variant) -> None:

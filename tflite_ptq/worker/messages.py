@@ -11,7 +11,8 @@ from pydantic import Field, TypeAdapter
 
 from tflite_ptq.recipe.dataset import Dataset
 from tflite_ptq.recipe.schema import Metric, Model, Variant
-from tflite_ptq.result import Audit, Fidelity, Frozen, SkippedSample, TensorInfo
+from tflite_ptq.result import Audit, Correction, Fidelity, Frozen, SkippedSample, TensorInfo
+from tflite_ptq.worker.debug_messages import CompareLayers, CompareOutputs, QuantizeParts
 
 
 class OpenSource(Frozen):
@@ -49,8 +50,17 @@ class Converted(Frozen):
     calibration_s: float | None = None
 
 
-ConverterRequest: TypeAdapter[OpenSource | Convert] = TypeAdapter(
-    Annotated[Union[OpenSource, Convert], Field(discriminator="job")]
+class Quantize(Frozen):
+    """Quantize ``calibrated``, a float file whose activations carry their ranges, to ``target``."""
+
+    job: Literal["quantize"] = "quantize"
+    calibrated: str
+    variant: Variant
+    target: str
+
+
+ConverterRequest: TypeAdapter[OpenSource | Convert | Quantize | QuantizeParts] = TypeAdapter(
+    Annotated[Union[OpenSource, Convert, Quantize, QuantizeParts], Field(discriminator="job")]
 )
 
 
@@ -93,6 +103,77 @@ class Described(Frozen):
     inputs: tuple[TensorInfo, ...] | None
     outputs: tuple[TensorInfo, ...] | None = None
     quantized: str | None = None
+
+
+class Calibrate(Frozen):
+    """Run the float file ``model`` over the calibration samples and write it with its ranges to ``target``."""
+
+    job: Literal["calibrate"] = "calibrate"
+    model: str
+    inputs: tuple[TensorInfo, ...]
+    dataset: Dataset
+    target: str
+
+
+class Calibrated(Frozen):
+    """``unserved`` says why this engine cannot calibrate the model; there is no file then."""
+
+    unserved: str | None = None
+    skipped: tuple[SkippedSample, ...] = ()
+    findings: tuple[str, ...] = ()
+    calibration_s: float | None = None
+
+
+class Examine(Frozen):
+    """Look at the calibration samples; ``model`` is a float ``.tflite`` where there is one."""
+
+    job: Literal["examine"] = "examine"
+    model: str | None
+    inputs: tuple[TensorInfo, ...]
+    dataset: Dataset
+
+
+class Examined(Frozen):
+    """What was found, a sentence each."""
+
+    findings: tuple[str, ...] = ()
+
+
+class Prepare(Frozen):
+    """Calibrate the float file ``model`` with its weights put on the variant's grid: to ``target``, with ranges; and to
+    ``reference`` the float model that computes the same but for rounding."""
+
+    job: Literal["prepare"] = "prepare"
+    model: str
+    variant: Variant
+    inputs: tuple[TensorInfo, ...]
+    dataset: Dataset
+    target: str
+    reference: str
+
+
+class Prepared(Frozen):
+    """What was done to the weights, in words."""
+
+    summary: str
+
+
+class Correct(Frozen):
+    """Correct the biases of the quantized file ``model`` in place, against the float file ``reference``."""
+
+    job: Literal["correct"] = "correct"
+    reference: str
+    model: str
+    methods: tuple[Literal["one-pass", "sequential"], ...]
+    inputs: tuple[TensorInfo, ...]
+    dataset: Dataset
+
+
+class Corrected(Frozen):
+    """What the correction did; ``None`` with the reason where it could not work on the model."""
+
+    correction: Correction | None = None
+    unserved: str | None = None
 
 
 class AuditFile(Frozen):
@@ -141,8 +222,35 @@ class Evaluation(Frozen):
     skipped: tuple[SkippedSample, ...] = ()
 
 
-RuntimeRequest: TypeAdapter[Scan | FirstSample | Describe | AuditFile | Evaluate] = TypeAdapter(
-    Annotated[Union[Scan, FirstSample, Describe, AuditFile, Evaluate], Field(discriminator="job")]
+RuntimeRequest: TypeAdapter[
+    Scan
+    | FirstSample
+    | Describe
+    | Examine
+    | Calibrate
+    | Prepare
+    | Correct
+    | AuditFile
+    | Evaluate
+    | CompareLayers
+    | CompareOutputs
+] = TypeAdapter(
+    Annotated[
+        Union[
+            Scan,
+            FirstSample,
+            Describe,
+            Examine,
+            Calibrate,
+            Prepare,
+            Correct,
+            AuditFile,
+            Evaluate,
+            CompareLayers,
+            CompareOutputs,
+        ],
+        Field(discriminator="job"),
+    ]
 )
 
 

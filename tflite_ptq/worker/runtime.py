@@ -18,21 +18,30 @@ from tflite_ptq.model.interpreter import Runner
 from tflite_ptq.model.signature import kind, read_inputs
 from tflite_ptq.quantize.audit import audit, findings, quantized_parts
 from tflite_ptq.result import Frozen, TensorInfo
+from tflite_ptq.worker.calibrating import calibrate, correct
 from tflite_ptq.worker.child import ReportProgress, serve
 from tflite_ptq.worker.chosen import chosen_samples
+from tflite_ptq.worker.comparing import compare_layers, compare_outputs
+from tflite_ptq.worker.debug_messages import CompareLayers, CompareOutputs
+from tflite_ptq.worker.examining import examine
 from tflite_ptq.worker.messages import (
     Audited,
     AuditFile,
+    Calibrate,
+    Correct,
     Describe,
     Described,
     Evaluate,
     Evaluated,
     Evaluation,
+    Examine,
     FirstSample,
+    Prepare,
     RuntimeRequest,
     Scan,
     Scanned,
 )
+from tflite_ptq.worker.preparing import prepare
 
 
 def main() -> None:
@@ -40,7 +49,22 @@ def main() -> None:
     serve(RuntimeRequest, _handle)
 
 
-def _handle(request: Scan | FirstSample | Describe | AuditFile | Evaluate, progress: ReportProgress) -> Frozen:
+def _handle(
+    request: (
+        Scan
+        | FirstSample
+        | Describe
+        | Examine
+        | Calibrate
+        | Prepare
+        | Correct
+        | AuditFile
+        | Evaluate
+        | CompareLayers
+        | CompareOutputs
+    ),
+    progress: ReportProgress,
+) -> Frozen:
     match request:
         case Scan():
             return _scanned(chosen_samples(request.dataset))
@@ -48,10 +72,22 @@ def _handle(request: Scan | FirstSample | Describe | AuditFile | Evaluate, progr
             return _first_sample(request)
         case Describe():
             return _describe(request)
+        case Examine():
+            return examine(request)
+        case Calibrate():
+            return calibrate(request, progress)
+        case Prepare():
+            return prepare(request, progress)
+        case Correct():
+            return correct(request)
         case AuditFile():
             return _audit(request)
         case Evaluate():
             return _evaluate(request, progress)
+        case CompareLayers():
+            return compare_layers(request)
+        case CompareOutputs():
+            return compare_outputs(request)
 
 
 def _scanned(chosen: Split) -> Scanned:

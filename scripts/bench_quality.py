@@ -1,0 +1,179 @@
+"""Our int8 models against TFLiteConverter's and litert-quantizer's: how closely they follow float, on other samples.
+
+    python scripts/bench_quality.py [--model MODEL]... [--set KEY=VALUE]...
+
+For each MLPerf Tiny model the three make an int8 model with the same calibration samples: ours with the default
+settings of configs/<model>.yaml, TFLiteConverter as its guide says, litert-quantizer with static_wi8_ai8 (needs the
+extra ``bench``; left out, with a line that says so, where it is not installed). Judged on evaluation samples that
+none of them saw:
+
+SQNR        10 log10(sum of squares of the float outputs / sum of squares of the differences), dB
+top-1       where the samples have labels; noise: one standard error of the paired difference
+
+Targets: SQNR never below TFLiteConverter's and above litert-quantizer's; vww at least 36.5 dB; kws and ic top-1 not
+below TFLiteConverter's by more than two standard errors. Numbers, not times: one run is enough.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import math
+import os
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+from chosen_arrays import Array, arrays, chosen, write
+from numpy.typing import NDArray
+from side_by_side import Bench, run
+
+from tflite_ptq.model.flatbuffer import describe
+from tflite_ptq.recipe.loader import load
+
+ROOT = Path(__file__).resolve().parent.parent
+BARE = ROOT / "scripts" / "bare"
+MODELS = ("ic", "kws", "vww", "ad", "sww")
+SETTINGS = {
+    # Few samples to calibrate with and many others to judge on, of images that are not the network's own.
+    "vww": ("dataset.calibration.samples=167", "dataset.evaluation.samples=500", "dataset.evaluation.select=random"),
+}
+VWW_TARGET_DB = 36.5
+Reals = NDArray[np.float64]
+OURS, STOCK, GOOGLE = "tflite-ptq", "TFLiteConverter", "litert-quantizer"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """``right``: per sample, whether the class is; ``None`` without labels."""
+
+    sqnr_db: float
+    right: NDArray[np.bool_] | None
+
+
+def compare(bench: Bench, model: str, settings: tuple[str, ...]) -> None:
+    """One model, three ways."""
+    out = bench.work / model
+    out.mkdir()
+    recipe = ROOT / "configs" / f"{model}.yaml"
+    words = [word for setting in ("gate={}", *settings) for word in ("--set", setting)]
+    run([sys.executable, "-m", "tflite_ptq", "convert", str(recipe), "--only", "int8", "--no-benchmark", "--quiet",
+         *words, "--output", str(out)])  # fmt: skip
+    loaded = load(recipe, settings).recipe
+    dataset, float32 = loaded.dataset, out / "float32.tflite"
+    assert dataset is not None
+    inputs = describe(float32).inputs
+    samples = chosen(dataset)
+    calibration = write(out / "calibration.npy", arrays(dataset, inputs, samples.calibration))
+    files = {OURS: out / "int8.tflite", STOCK: out / "stock.tflite"}
+    run([sys.executable, str(BARE / "int8.py"), loaded.model.path, calibration, str(files[STOCK])])
+    if importlib.util.find_spec("litert_quantizer") is not None:
+        files[GOOGLE] = out / "google.tflite"
+        run([sys.executable, str(BARE / "litert_static.py"), str(float32), calibration, str(files[GOOGLE])])
+    held_out = arrays(dataset, inputs, samples.evaluation)
+    labels = [ref.label for ref in samples.evaluation]
+    reference = _outputs(float32, held_out)
+    judged = {name: _judge(reference, _outputs(file, held_out), labels) for name, file in files.items()}
+    print(f"{model}: {len(samples.calibration)} samples to calibrate, {len(held_out)} others to judge")
+    for name, one in judged.items():
+        top1 = "" if one.right is None else f"   top-1 {one.right.mean():.4f}"
+        print(f"    {name:17}{one.sqnr_db:6.2f} dB{top1}")
+    print(f"    {_correction(out)}")
+    _targets(bench, model, judged, None if labels[0] is None else _right(reference, labels))
+
+
+def _targets(bench: Bench, model: str, judged: dict[str, Judged], in_float: NDArray[np.bool_] | None) -> None:
+    ours, stock, google = judged[OURS], judged[STOCK], judged.get(GOOGLE)
+    gain = ours.sqnr_db - stock.sqnr_db
+    print(f"    against {STOCK} {gain:+.2f} dB: {bench.verdict(f'{model} SQNR', gain >= 0)}")
+    if google is not None:
+        ahead = ours.sqnr_db - google.sqnr_db
+        print(f"    against {GOOGLE} {ahead:+.2f} dB: {bench.verdict(f'{model} against {GOOGLE}', ahead > 0)}")
+    if model == "vww":
+        print(f"    at least {VWW_TARGET_DB} dB: {bench.verdict('vww dB', ours.sqnr_db >= VWW_TARGET_DB)}")
+    if ours.right is None or stock.right is None or in_float is None:
+        return
+    difference = ours.right.astype(float) - stock.right.astype(float)
+    error = float(difference.std(ddof=1)) / math.sqrt(len(difference))
+    met = difference.mean() >= -2 * error
+    print(
+        f"    top-1 {difference.mean():+.4f} (+-{error:.4f}) against {STOCK}, float {in_float.mean():.4f}: "
+        f"{bench.verdict(f'{model} top-1', bool(met))}",
+        flush=True,
+    )
+
+
+def _outputs(file: Path, samples: Array) -> list[Reals]:
+    """Real values of the one output of each sample."""
+    interpreter = Interpreter(model_path=str(file))
+    interpreter.allocate_tensors()
+    (fed,), (read,) = interpreter.get_input_details(), interpreter.get_output_details()
+    found = []
+    for sample in samples:
+        interpreter.set_tensor(fed["index"], _stored(sample, fed))
+        interpreter.invoke()
+        value = interpreter.get_tensor(read["index"]).astype(np.float64)
+        scale, zero_point = read["quantization"]
+        found.append(scale * (value - zero_point) if read["dtype"] is not np.float32 else value)
+    return found
+
+
+def _stored(sample: Array, details: dict[str, Any]) -> NDArray[np.generic]:
+    """A real input as the model takes it: round(real / scale) + zero_point, within the dtype."""
+    if details["dtype"] is np.float32:
+        return sample
+    scale, zero_point = details["quantization"]
+    limits = np.iinfo(details["dtype"])
+    return np.clip(np.rint(sample / scale) + zero_point, limits.min, limits.max).astype(details["dtype"])
+
+
+def _judge(reference: list[Reals], got: list[Reals], labels: list[int | None]) -> Judged:
+    signal = math.fsum(float(np.sum(want**2)) for want in reference)
+    noise = math.fsum(float(np.sum((a - b) ** 2)) for a, b in zip(reference, got, strict=True))
+    sqnr = 10 * math.log10(signal / noise) if noise else math.inf
+    return Judged(sqnr, None if labels[0] is None else _right(got, labels))
+
+
+def _right(outputs: list[Reals], labels: list[int | None]) -> NDArray[np.bool_]:
+    return np.array([int(one.argmax()) == label for one, label in zip(outputs, labels, strict=True)])
+
+
+def _correction(out: Path) -> str:
+    """What the report says of it."""
+    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    found = next(variant["correction"] for variant in report["variants"] if variant["name"] == "int8")
+    if not found:
+        return "no correction"
+    states = [layer["status"] for layer in found["layers"]]
+    counts = ", ".join(f"{states.count(state)} {state}" for state in ("kept", "refused", "skipped"))
+    seconds = report["durations_s"]
+    return f"correction {found['method']}: {counts}; convert {seconds.get('convert')} s in all"
+
+
+def main() -> None:
+    """Compares the models and exits with 1 where a target was missed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", choices=MODELS, action="append", help="only this model; may be repeated")
+    parser.add_argument("--set", action="append", default=[], help="a setting of the recipe, as of tflite-ptq convert")
+    asked = parser.parse_args()
+    data = Path(os.environ.get("TFLITE_PTQ_REAL_DATA") or ROOT.parent / "shared" / "data").absolute()
+    if not (data / "mlperf_tiny").is_dir():
+        parser.error(f"no mlperf_tiny/ below {data}; set TFLITE_PTQ_REAL_DATA")
+    os.environ["TFLITE_PTQ_REAL_DATA"] = str(data)
+    if importlib.util.find_spec("litert_quantizer") is None:
+        print(f"{GOOGLE} is not installed (pip install -e '.[bench]'): left out")
+    with tempfile.TemporaryDirectory(prefix="bench-quality-") as folder:
+        bench = Bench(Path(folder), 1, tuple(asked.model or MODELS), [])
+        for model in bench.models:
+            compare(bench, model, (*SETTINGS.get(model, ()), *asked.set))
+    if bench.missed:
+        raise SystemExit(f"missed: {', '.join(bench.missed)}")
+
+
+if __name__ == "__main__":
+    main()
