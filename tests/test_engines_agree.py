@@ -2,8 +2,8 @@
 
 One exception, which the test explains to the last digit instead of excusing it: TensorFlow's calibrator (2.21) reads
 inputs of ADD after LiteRT wrote the sum over them (in-place kernels), so three tensors of ic get the range of input and
-sum together. Our ranges are held against LiteRT's reference kernels with all tensors preserved; where TensorFlow's own are
-put in their place, the models are the same again.
+sum together. Our ranges are held against LiteRT's reference kernels with all tensors preserved; where TensorFlow's own
+are put in their place, the models are the same again.
 """
 
 from __future__ import annotations

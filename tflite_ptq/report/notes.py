@@ -36,6 +36,6 @@ def _corrected(correction: Correction) -> str:
     if correction.method is None:
         return f"bias correction: layers {counts}; {closeness} on {samples}, not surely closer with it"
     return (
-        f"bias correction ({correction.method}): layers {counts}; {closeness} before, {correction.sqnr_after_db:.1f} dB "
-        f"after, on {samples}"
+        f"bias correction ({correction.method}): layers {counts}; {closeness} before, "
+        f"{correction.sqnr_after_db:.1f} dB after, on {samples}"
     )

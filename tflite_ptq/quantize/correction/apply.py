@@ -19,9 +19,9 @@ def add_to_bias(model: Editable, layer: Layer, delta: Floats) -> None:
         _store(model, layer, _current(model, layer, np.dtype(np.float32)) + delta, np.dtype(np.float32))
         return
     # TFLite's kernels take 64-bit biases with 16-bit activations, 32-bit ones with 8-bit activations.
-    dtype = np.dtype(np.int64 if model.dtype(layer.quantized_input) == "int16" else np.int32)
-    if layer.bias >= 0:
-        dtype = np.dtype(model.dtype(layer.bias))
+    stored = model.dtype(layer.bias) if layer.bias >= 0 else ""
+    wide = stored == "int64" or (not stored and model.dtype(layer.quantized_input) == "int16")
+    dtype: np.dtype[np.int64] | np.dtype[np.int32] = np.dtype(np.int64) if wide else np.dtype(np.int32)
     steps = np.rint(np.divide(delta, layer.bias_scale, out=np.zeros_like(delta), where=layer.bias_scale > 0))
     limits = np.iinfo(dtype)
     _store(model, layer, np.clip(_current(model, layer, dtype) + steps, limits.min, limits.max), dtype)
