@@ -188,12 +188,14 @@ def test_signals(number: int, code: int, tmp_path: Path, models: Path, write_rec
         env=environment(tmp_path, SABOTAGE="converter:sleep", SABOTAGE_VARIANT="float16"),
         stderr=subprocess.PIPE,
         text=True,
+        # A suite run in the background of a shell inherits SIGINT as ignored, and Python then keeps it so.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     wait_for(tmp_path / "out" / "dynamic.tflite", process)
     children = psutil.Process(process.pid).children(recursive=True)
     assert len(children) == 2
     process.send_signal(number)
-    _, err = process.communicate(timeout=60)  # a loaded machine is slow to end its children
+    _, err = process.communicate(timeout=60)
     assert process.returncode == code
     _, alive = psutil.wait_procs(children, timeout=5)
     assert not alive
