@@ -7,7 +7,8 @@ settings of configs/<model>.yaml, TFLiteConverter as its guide says, litert-quan
 extra ``bench``; left out, with a line that says so, where it is not installed). Judged on evaluation samples that
 none of them saw:
 
-SQNR        10 log10(sum of squares of the float outputs / sum of squares of the differences), dB
+SQNR        10 log10(sum of squares of the float outputs / sum of squares of the differences), dB; a difference of
+            two with its standard error (jackknife over the samples)
 top-1       where the samples have labels; noise: one standard error of the paired difference
 
 Targets: SQNR never below TFLiteConverter's and above litert-quantizer's; vww at least 36.5 dB; kws and ic top-1 not
@@ -50,9 +51,11 @@ OURS, STOCK, GOOGLE = "tflite-ptq", "TFLiteConverter", "litert-quantizer"
 
 @dataclass(frozen=True)
 class Judged:
-    """``right``: per sample, whether the class is; ``None`` without labels."""
+    """``noise``: per sample, sum of squares of the differences to float. ``right``: per sample, whether the class is;
+    ``None`` without labels."""
 
     sqnr_db: float
+    noise: Reals
     right: NDArray[np.bool_] | None
 
 
@@ -89,11 +92,10 @@ def compare(bench: Bench, model: str, settings: tuple[str, ...]) -> None:
 
 def _targets(bench: Bench, model: str, judged: dict[str, Judged], in_float: NDArray[np.bool_] | None) -> None:
     ours, stock, google = judged[OURS], judged[STOCK], judged.get(GOOGLE)
-    gain = ours.sqnr_db - stock.sqnr_db
-    print(f"    against {STOCK} {gain:+.2f} dB: {bench.verdict(f'{model} SQNR', gain >= 0)}")
+    print(f"    against {STOCK} {_gain(ours, stock)}: {bench.verdict(f'{model} SQNR', ours.sqnr_db >= stock.sqnr_db)}")
     if google is not None:
-        ahead = ours.sqnr_db - google.sqnr_db
-        print(f"    against {GOOGLE} {ahead:+.2f} dB: {bench.verdict(f'{model} against {GOOGLE}', ahead > 0)}")
+        ahead = bench.verdict(f"{model} against {GOOGLE}", ours.sqnr_db > google.sqnr_db)
+        print(f"    against {GOOGLE} {_gain(ours, google)}: {ahead}")
     if model == "vww":
         print(f"    at least {VWW_TARGET_DB} dB: {bench.verdict('vww dB', ours.sqnr_db >= VWW_TARGET_DB)}")
     if ours.right is None or stock.right is None or in_float is None:
@@ -106,6 +108,14 @@ def _targets(bench: Bench, model: str, judged: dict[str, Judged], in_float: NDAr
         f"{bench.verdict(f'{model} top-1', bool(met))}",
         flush=True,
     )
+
+
+def _gain(ours: Judged, other: Judged) -> str:
+    """Difference of the SQNRs with its standard error by the jackknife: each sample left out once."""
+    count = len(ours.noise)
+    left_out = [np.maximum(one.noise.sum() - one.noise, 1e-30) for one in (ours, other)]
+    gains = 10 * np.log10(left_out[1] / left_out[0])
+    return f"{ours.sqnr_db - other.sqnr_db:+.2f} dB (+-{float(gains.std()) * math.sqrt(count - 1):.2f})"
 
 
 def _outputs(file: Path, samples: Array) -> list[Reals]:
@@ -134,9 +144,9 @@ def _stored(sample: Array, details: dict[str, Any]) -> NDArray[np.generic]:
 
 def _judge(reference: list[Reals], got: list[Reals], labels: list[int | None]) -> Judged:
     signal = math.fsum(float(np.sum(want**2)) for want in reference)
-    noise = math.fsum(float(np.sum((a - b) ** 2)) for a, b in zip(reference, got, strict=True))
-    sqnr = 10 * math.log10(signal / noise) if noise else math.inf
-    return Judged(sqnr, None if labels[0] is None else _right(got, labels))
+    noise = np.array([float(np.sum((a - b) ** 2)) for a, b in zip(reference, got, strict=True)])
+    sqnr = 10 * math.log10(signal / math.fsum(noise)) if noise.any() else math.inf
+    return Judged(sqnr, noise, None if labels[0] is None else _right(got, labels))
 
 
 def _right(outputs: list[Reals], labels: list[int | None]) -> NDArray[np.bool_]:

@@ -31,13 +31,17 @@ def excluded_outputs(model: Editable, patterns: Sequence[Exclude], variant: str)
             known = sorted({part for _, name in nodes for part in parts(name)})
             shown = wanted = pattern
         if not matched:
-            near = difflib.get_close_matches(wanted.strip("*"), known, 3, 0.4) or known[:5]
             raise ConversionError(
-                f"{variant}: exclude: '{shown}' matches no layer of the model; the nearest names are {', '.join(near)} "
-                "(tflite-ptq inspect shows them all)"
+                f"{variant}: exclude: '{shown}' matches no layer of the model; {nearest(wanted, known)}"
             )
         found |= matched
     return frozenset(found)
+
+
+def nearest(pattern: str, known: Sequence[str]) -> str:
+    """What a message says of the names that a pattern may have meant."""
+    near = difflib.get_close_matches(pattern.strip("*"), known, 3, 0.4) or known[:5]
+    return f"the nearest names are {', '.join(near)} (tflite-ptq inspect shows them all)"
 
 
 def parts(name: str) -> tuple[str, ...]:

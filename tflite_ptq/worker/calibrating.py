@@ -10,6 +10,7 @@ from tflite_ptq import atomic
 from tflite_ptq.data.finding import Finding
 from tflite_ptq.data.index import SampleRef
 from tflite_ptq.data.reader import Reader, stream
+from tflite_ptq.errors import MeasurementError
 from tflite_ptq.measure.environment import cores
 from tflite_ptq.model.editing import Editable
 from tflite_ptq.model.flatbuffer import describe
@@ -119,7 +120,10 @@ def correct(request: Correct) -> Corrected:
     samples = correction_samples(request.dataset, request.inputs, MOST_SAMPLES)
     names = [info.name for info in describe(reference_path).inputs]
     quantized = path.read_bytes()
-    found = decide.correct(reference, quantized, names, samples, request.methods)
+    try:
+        found = decide.correct(reference, quantized, names, samples, request.methods)
+    except MeasurementError as error:  # the audit, which runs the file as it is, judges whether it is of use
+        return Corrected(unserved=str(error))
     if found.data != quantized:
         atomic.write(path, found.data)
     return Corrected(

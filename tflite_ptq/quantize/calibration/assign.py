@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from tflite_ptq.errors import MeasurementError
 from tflite_ptq.quantize.calibration.ranges import Range, RangeError, entropy, minmax, mse, percentile
 from tflite_ptq.quantize.calibration.statistics import TensorStatistics
-from tflite_ptq.quantize.exclude import parts
+from tflite_ptq.quantize.exclude import nearest, parts
 from tflite_ptq.recipe.dataset import Calibration, Percentile, RangeMethod
 
 _INT8_LEVELS = 256
@@ -44,9 +44,11 @@ def ranges_of(
             found[name] = error.observed
             findings.append(f"activation '{name}' has the same value on every calibration sample")
     if unused:
+        pattern = sorted(unused)[0]
+        known = sorted({part for name in statistics for part in parts(name)})
         raise MeasurementError(
-            f"dataset.calibration.overrides: '{sorted(unused)[0]}' matches no activation of the model "
-            "(tflite-ptq inspect shows their names)"
+            f"dataset.calibration.overrides: '{pattern}' matches no activation of the model, or a pattern before it "
+            f"takes them all; {nearest(pattern, known)}"
         )
     return found, tuple(findings)
 

@@ -56,7 +56,10 @@ def match(reference: Editable, quantized: Editable) -> tuple[tuple[Layer, ...], 
     layers: list[Layer] = []
     left: list[LeftAlone] = []
     by_output = {reference.name(node.outputs[0]): node for node in reference.nodes() if node.outputs}
-    shared: dict[int, str] = {}
+    users: dict[int, list[Node]] = {}
+    for node in quantized.nodes():
+        for tensor in node.inputs:
+            users.setdefault(tensor, []).append(node)
     # Before a float output the quantizer puts DEQUANTIZE, which takes the name over.
     aliases = {
         node.inputs[0]: quantized.name(node.outputs[0])
@@ -71,10 +74,10 @@ def match(reference: Editable, quantized: Editable) -> tuple[tuple[Layer, ...], 
         reason = _why_not(reference, original, quantized, node)
         if reason is None and original is not None:
             layer = _layer(name, reference, original, quantized, node)
-            if layer.bias >= 0 and layer.bias in shared:
-                reason = f"shares its bias with {shared[layer.bias]}"
+            others = [one for one in users.get(layer.bias, ()) if one.position != node.position]
+            if layer.bias >= 0 and others:
+                reason = f"shares its bias with {quantized.name(others[0].outputs[0])}"
             else:
-                shared[layer.bias] = name
                 layers.append(layer)
         if reason is not None:
             left.append(LeftAlone(name, node.name, reason))
