@@ -2,7 +2,7 @@
 # make test   the same environment with the dev extra, then the test suite on two cores
 # make lint   ruff and mypy
 # make clean  removes the environment and what the targets wrote
-# Another Python or place: make test PYTHON=python3.12 VENV=/tmp/venv
+# Another Python or place: make test PYTHON=python3.12 VENV=~/venv
 
 PYTHON ?= python3
 VENV ?= .venv
