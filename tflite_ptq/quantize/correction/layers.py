@@ -120,7 +120,7 @@ def _layer(name: str, reference: Editable, original: Node, quantized: Editable, 
     return Layer(
         name,
         kind,
-        _geometry(quantized, node),
+        geometry_of(quantized, node),
         node,
         weights,
         real,
@@ -131,7 +131,8 @@ def _layer(name: str, reference: Editable, original: Node, quantized: Editable, 
     )
 
 
-def _geometry(model: Editable, node: Node) -> Geometry:
+def geometry_of(model: Editable, node: Node) -> Geometry:
+    """How the kernel of a linear layer moves, from its options and the shape of its output."""
     if node.name == "FULLY_CONNECTED":
         return Geometry()
     options = node.options

@@ -10,11 +10,10 @@ from typing import cast, get_args
 import numpy as np
 
 from tflite_ptq.model.editing import Editable, Node
-from tflite_ptq.quantize.correction.layers import LeftAlone
+from tflite_ptq.quantize.correction.layers import LeftAlone, geometry_of
 from tflite_ptq.quantize.correction.response import Geometry, Kind
 from tflite_ptq.quantize.weights.ranges import Floats
 
-_PADDING_SAME = 0
 _ABSENT = -1
 _UNKNOWN = frozenset({"CONV_3D", "CONV_3D_TRANSPOSE", "BATCH_MATMUL"})
 
@@ -123,18 +122,7 @@ def _linear(model: Editable, name: str, node: Node) -> Linear:
         node.inputs[1],
         node.inputs[bias] if len(node.inputs) > bias else _ABSENT,
         (1, 1) if kind == "FULLY_CONNECTED" else (shape[1], shape[2]),
-        _geometry(model, node),
+        geometry_of(model, node),
         groups,
         int(np.prod(shape[1:3] if kind == "DEPTHWISE_CONV_2D" else shape[1:], dtype=np.int64)),
-    )
-
-
-def _geometry(model: Editable, node: Node) -> Geometry:
-    if node.name == "FULLY_CONNECTED":
-        return Geometry()
-    options = node.options
-    shape = model.shape(node.outputs[0])
-    dilation = (1, 1) if node.name == "TRANSPOSE_CONV" else (options.dilationHFactor, options.dilationWFactor)
-    return Geometry(
-        (options.strideH, options.strideW), dilation, options.padding == _PADDING_SAME, (shape[1], shape[2])
     )
