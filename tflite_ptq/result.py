@@ -18,6 +18,14 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class Interval(Frozen):
+    """An interval of confidence, in the unit of the figure it belongs to."""
+
+    low: float
+    high: float
+    confidence: float = 0.95
+
+
 class TensorInfo(Frozen):
     """An input or output of a model. ``shape`` includes the batch dimension; -1 is a dimension left dynamic."""
 
@@ -39,12 +47,14 @@ class ModelInfo(Frozen):
 
 
 class RecipeInfo(Frozen):
-    """Which recipe the run followed; ``sha256`` is of the file, ``overrides`` what ``--set`` changed."""
+    """Which recipe the run followed; ``sha256`` is of the file, ``overrides`` what ``--set`` changed, ``text`` the
+    file's content."""
 
     name: str
     path: str
     sha256: str
     overrides: tuple[str, ...] = ()
+    text: str | None = None
 
 
 class Environment(Frozen):
@@ -118,10 +128,57 @@ class Audit(Frozen):
 
 
 class Metric(Frozen):
-    """One accuracy figure; ``change`` is value minus float32's value."""
+    """One accuracy figure; ``change`` is value minus float32's value.
+
+    ``interval`` is of the value, ``change_interval`` of the change, paired on the same samples. ``p_value`` is of the
+    hypothesis that nothing changed, by ``test``: exact McNemar for top-k, a paired bootstrap for the rest.
+    """
 
     value: float
     change: float | None = None
+    interval: Interval | None = None
+    change_interval: Interval | None = None
+    p_value: float | None = None
+    test: Literal["mcnemar", "paired-bootstrap"] | None = None
+
+
+class ClassResult(Frozen):
+    """One class: ``samples`` of it were evaluated. ``recall`` is its per-class accuracy, ``change`` of ``recall``."""
+
+    name: str
+    samples: int
+    recall: float | None
+    precision: float | None = None
+    f1: float | None = None
+    change: float | None = None
+
+
+class Regression(Frozen):
+    """A sample that float32 had right and the variant has wrong.
+
+    ``margin`` is the score of the class that the variant chose minus its score of the right one: the larger, the worse.
+    ``thumbnail`` is a small PNG as a data URI, where the sample is an image.
+    """
+
+    sample: str
+    expected: str
+    predicted: str
+    margin: float
+    thumbnail: str | None = None
+
+
+class Classes(Frozen):
+    """Classification in detail. ``confusion[i][j]`` counts samples of class i that were taken for class j.
+
+    ``regressed`` counts the samples that float32 had right and the variant has wrong, ``mended`` the reverse;
+    ``regressions`` are the worst of the former, worst first.
+    """
+
+    classes: tuple[ClassResult, ...]
+    confusion: tuple[tuple[int, ...], ...]
+    regressed: int | None = None
+    mended: int | None = None
+    regressions: tuple[Regression, ...] = ()
 
 
 class Fidelity(Frozen):
@@ -139,7 +196,15 @@ class Fidelity(Frozen):
 
 
 class Latency(Frozen):
-    """Timing of single inferences (batch 1) in a fresh process. ``runs`` inferences after the warm-up are counted."""
+    """Timing of single inferences (batch 1) in fresh processes. ``runs`` inferences after the warm-up are counted.
+
+    ``processes`` workers ran one after the other, between those of all other configurations; ``median_ns`` is the
+    median of their medians (``process_medians_ns``, in order), ``median_interval_ns`` a bootstrap interval over them.
+    ``speedup_interval`` is the paired one of the ratio; where it covers 1 no difference is shown. ``precision`` is half
+    the interval's width over the median, ``precise`` whether that is what the recipe asked for. ``percentiles_ns`` maps
+    ``"0"``, ``"5"``, ``"25"``, ``"50"``, ``"75"``, ``"95"``, ``"100"`` to nanoseconds over all runs. ``left_ops``
+    counts the operators that the delegate left to plain kernels. ``warnings`` say why a figure is to be doubted.
+    """
 
     delegate: str
     threads: int
@@ -154,6 +219,16 @@ class Latency(Frozen):
     delegated_ops: int | None
     total_ops: int | None
     speedup: float | None = None
+    processes: int = 1
+    process_medians_ns: tuple[int, ...] = ()
+    median_interval_ns: Interval | None = None
+    speedup_interval: Interval | None = None
+    precision: float | None = None
+    precise: bool | None = None
+    percentiles_ns: dict[str, int] = {}
+    arena_bytes: int | None = None
+    left_ops: dict[str, int] | None = None
+    warnings: tuple[str, ...] = ()
 
 
 class VariantResult(Frozen):
@@ -166,6 +241,7 @@ class VariantResult(Frozen):
     size_bytes: int | None = None
     audit: Audit | None = None
     accuracy: dict[str, Metric] | None = None
+    classes: Classes | None = None
     fidelity: Fidelity | None = None
     latency: tuple[Latency, ...] | None = None
     correction: Correction | None = None
@@ -174,17 +250,21 @@ class VariantResult(Frozen):
 
 
 class GateCheck(Frozen):
-    """One limit of the recipe's gate. ``measured`` is ``None`` where nothing was measured: then it is not passed."""
+    """One limit of the recipe's gate. ``measured`` is ``None`` where nothing was measured: then it is not passed.
+
+    With ``confidence`` the limit was held against ``measured`` as the pessimistic end of the interval.
+    """
 
     variant: str
     check: str
     limit: float | bool
     measured: float | bool | None
     passed: bool
+    confidence: float | None = None
 
 
 class Report(Frozen):
-    """A whole run."""
+    """A whole run. ``warnings`` are of the measurement as a whole: load on the machine, governor, limits."""
 
     format: Literal["tflite-ptq-report/1"] = "tflite-ptq-report/1"
     recipe: RecipeInfo
@@ -195,4 +275,5 @@ class Report(Frozen):
     gate: tuple[GateCheck, ...] = ()
     status: Status
     errors: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     durations_s: dict[str, float] = {}
