@@ -9,8 +9,7 @@ import re
 
 from junitparser import Error, Failure, JUnitXml, TestCase, TestSuite
 
-from tflite_ptq.report import units
-from tflite_ptq.report.complaints import run_errors
+from tflite_ptq.report.complaints import run_errors, verdict
 from tflite_ptq.result import GateCheck, Report
 
 # What XML 1.0 cannot hold even as a reference (its production [2], Char).
@@ -38,12 +37,11 @@ def render(report: Report) -> str:
 
 def _of_check(report: Report, check: GateCheck) -> TestCase:
     case = _case(report, check.variant, check.check)
-    verdict = f"limit: {units.check_limit(check)}; measured: {units.check_measured(check)}"
     if check.passed:
-        case.system_out = verdict
+        case.system_out = verdict(check)
     else:
         failure = Failure(_xml(f"{check.variant}: {check.check} is broken"), "gate")
-        failure.text = f"variant: {_xml(check.variant)}\ncheck: {_xml(check.check)}\n{verdict}"
+        failure.text = f"variant: {_xml(check.variant)}\ncheck: {_xml(check.check)}\n{verdict(check)}"
         case.result = [failure]
     return case
 
