@@ -14,12 +14,15 @@ from typing import Annotated, Union, get_args, get_origin
 
 import click
 import pytest
+import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from tflite_ptq.cli.main import cli
 from tflite_ptq.recipe.loader import load
 from tflite_ptq.recipe.schema import Recipe
+from tflite_ptq.report import files
+from tflite_ptq.report import gitlab as code_quality
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 BLOCKS = [(kind, text) for kind, text in re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)]
@@ -29,7 +32,7 @@ def command_lines() -> Iterator[str]:
     """Every ``tflite-ptq`` line of the shell blocks, the CI and make snippets and the table of commands."""
     for _, text in BLOCKS:
         for line in text.splitlines():
-            found = re.match(r"(?:\$ |\t|\s*- run: )?(tflite-ptq .*)", line)
+            found = re.match(r"(?:\$ |\t|\s*- (?:run: )?)?(tflite-ptq .*)", line)
             if found:
                 yield found[1]
     yield from (text for text in re.findall(r"`(tflite-ptq [^`\n]+)`", README) if "COMMAND" not in text)
@@ -78,6 +81,37 @@ def test_fragments_of_recipes_load(text: str, tmp_path: Path) -> None:
 
 def test_there_are_recipes_and_fragments() -> None:
     assert RECIPES and len(FRAGMENTS) >= 5
+
+
+IN_CI = [
+    yaml.safe_load(text)
+    for kind, text in re.findall(
+        r"^```(\w+)\n(.*?)^```$", README.split("## In CI")[1].split("\n## ")[0], re.MULTILINE | re.DOTALL
+    )
+    if kind == "yaml"
+]
+ACTION = yaml.safe_load((Path(__file__).parent.parent / "action.yml").read_text(encoding="utf-8"))
+
+
+def test_ci_jobs_use_what_the_action_takes_and_the_tool_leaves() -> None:
+    github, plain, gitlab = IN_CI
+    (ours,) = [step for step in github["jobs"]["quantize"]["steps"] if step.get("uses") == "./tflite-ptq"]
+    assert set(ours["with"]) <= set(ACTION["inputs"])
+    assert {name for name, one in ACTION["inputs"].items() if one.get("required")} <= set(ours["with"])
+    upload = github["jobs"]["quantize"]["steps"][-1]
+    assert upload["if"] == "always()", "the report of a broken gate is what one wants to see"
+    assert upload["with"]["path"] == ours["with"].get("output", ACTION["inputs"]["output"]["default"])
+    assert all(("run" in step) != ("uses" in step) for step in plain["steps"])
+    reports = gitlab["quantize"]["artifacts"]["reports"]
+    assert gitlab["quantize"]["artifacts"]["when"] == "always"
+    assert reports["junit"].removeprefix("out/") in files.RENDERED
+    assert reports["codequality"].removeprefix("out/") == code_quality.NAME
+
+
+def test_the_tables_of_the_action_are_its_own() -> None:
+    section = README.split("## In CI")[1].split("\n## ")[0]
+    named = re.findall(r"^\| `([\w-]+)` \|", section, re.MULTILINE)
+    assert named == [*ACTION["inputs"], *ACTION["outputs"]]
 
 
 def members(kind: object) -> Iterator[tuple[str, object]]:

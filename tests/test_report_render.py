@@ -11,7 +11,7 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from tflite_ptq.report import comparison, console, markdown
+from tflite_ptq.report import comparison, console, files, markdown
 from tflite_ptq.result import (
     Audit,
     DatasetInfo,
@@ -163,7 +163,9 @@ def test_console_says_verdict_findings_and_files() -> None:
     assert f"{LONG_NAME}: TFL_Foo has no integer kernel [strict]" in text
     assert "the evaluation of 量子化 ran out of memory" in text
     assert "Skipped samples (7)" in text and "and 2 more" in text
-    assert text.rstrip().endswith("float32.tflite, int8.tflite, f16.tflite, report.json, report.md")
+    assert text.rstrip().endswith(
+        "float32.tflite, int8.tflite, f16.tflite, " + ", ".join(["report.json", *files.RENDERED])
+    )
 
 
 @pytest.mark.parametrize(

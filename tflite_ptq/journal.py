@@ -190,6 +190,7 @@ class Journal:
                 path=str(self._loaded.path),
                 sha256=self._loaded.sha256,
                 overrides=self._loaded.overrides,
+                text=self._loaded.text,
             ),
             environment=self._environment,
             model=self._model,

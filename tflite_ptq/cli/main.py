@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import signal
 import sys
 import tempfile
@@ -14,6 +15,7 @@ from typing import NoReturn
 
 import click
 
+from tflite_ptq.cli import ci
 from tflite_ptq.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_USAGE, UserError
 
 # name -> (module, one line of help): listing commands must not import them.
@@ -84,6 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = cli.main(args=arguments, prog_name="tflite-ptq", standalone_mode=False)
     except UserError as error:
         click.echo(f"error: {error}", err=True)
+        ci.publish_error(error, os.environ)
         code = error.exit_code
     except click.exceptions.Exit as ended:
         code = ended.exit_code

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from tflite_ptq.errors import UserError
 
 if TYPE_CHECKING:
     from tflite_ptq.pipeline import Options
@@ -25,12 +28,16 @@ class Manner:
 def run_and_show(loaded: LoadedRecipe, options: Options, manner: Manner) -> int:
     """Follows the recipe, prints the report and returns the exit code. Raises what ``pipeline.run`` raises."""
     from tflite_ptq import pipeline
+    from tflite_ptq.cli import ci
     from tflite_ptq.cli.progress import TerminalProgress
     from tflite_ptq.report.gate import exit_code
 
     try:
         with TerminalProgress(quiet=manner.quiet or manner.as_json) as progress:
             report, folder = pipeline.run(loaded, options, progress)
+    except UserError as stopped:
+        ci.publish_stopped(stopped, pipeline.output_folder(loaded, options), os.environ)
+        raise
     finally:
         if manner.verbose:
             show_log(pipeline.output_folder(loaded, options) / "log.txt")
@@ -44,6 +51,7 @@ def run_and_show(loaded: LoadedRecipe, options: Options, manner: Manner) -> int:
         render(report, Console(), str(folder))
     for error in report.errors if manner.quiet or manner.as_json else ():
         click.echo(f"error: {error}", err=True)
+    ci.publish(report, folder, os.environ)
     return exit_code(report.status)
 
 

@@ -36,12 +36,14 @@ _BARE = {("latency", "threads"), ("latency", "delegates"), ("normalize", "mean")
 
 @dataclass(frozen=True)
 class LoadedRecipe:
-    """A recipe with its paths absolute. ``path`` is absolute; ``sha256`` is of the file's bytes, hexadecimal."""
+    """A recipe with its paths absolute. ``path`` is absolute; ``sha256`` is of the file's bytes, hexadecimal, ``text``
+    what they say, with ``${VAR}`` as written."""
 
     recipe: Recipe
     path: Path
     sha256: str
     overrides: tuple[str, ...]
+    text: str
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> LoadedRecipe:
@@ -74,7 +76,8 @@ def load(path: Path, overrides: Sequence[str] = ()) -> LoadedRecipe:
             UsageError if faults and all(isinstance(origins.find(fault.loc), str) for fault in faults) else RecipeError
         )
         raise kind(render(str(path), faults, origins))
-    return LoadedRecipe(recipe, path.absolute(), hashlib.sha256(data).hexdigest(), tuple(overrides))
+    digest = hashlib.sha256(data).hexdigest()
+    return LoadedRecipe(recipe, path.absolute(), digest, tuple(overrides), data.decode("utf-8-sig"))
 
 
 def _read(path: Path) -> bytes:
@@ -214,3 +217,14 @@ def _tuples(tree: Tree, loc: Loc = ()) -> object:
         return tuple(_tuples(item, (*loc, index)) for index, item in enumerate(tree))
     bare = loc[-2:] in _BARE and "gate" not in loc[:1] and isinstance(tree, (int, float, str))
     return (tree,) if bare and not isinstance(tree, bool) else tree
+
+
+def origins_of(text: str) -> Origins:
+    """Which line of a recipe's ``text`` wrote each place; all is of line 1 where the text is no YAML."""
+    origins = Origins({(): 1})
+    try:
+        node = _compose(Path("recipe"), text.encode())
+    except RecipeError:
+        return origins
+    _Builder(origins, []).build(node)
+    return origins

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tflite_ptq.recipe.schema import FLOAT32
-from tflite_ptq.report import units
+from tflite_ptq.report import files, units
 from tflite_ptq.report.tables import plain_table, variant_tables
 from tflite_ptq.result import GateCheck, Report, VariantResult
 
@@ -35,7 +35,7 @@ def render(report: Report, console: Console, folder: str) -> None:
     names = [PurePath(variant.file).name for variant in report.variants if variant.file is not None]
     # Soft wrap: a path that the terminal, not we, breaks can still be copied whole.
     console.print(Text(f"Files in {folder}:"), soft_wrap=True)
-    console.print(Text("  " + ", ".join([*names, "report.json", "report.md"])))
+    console.print(Text("  " + ", ".join([*names, files.JSON_NAME, *files.RENDERED])))
 
 
 def print_variants(variants: Sequence[VariantResult], console: Console, yardstick: str = FLOAT32) -> None:

@@ -1,24 +1,30 @@
-"""``report.json`` and ``report.md``: written whole or not at all, and read back."""
+"""``report.json`` and what is rendered from it: written whole or not at all, and read back."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NoReturn
 
 from pydantic import ValidationError
 
 from tflite_ptq import atomic
 from tflite_ptq.errors import UsageError
-from tflite_ptq.report import markdown
+from tflite_ptq.report import junit, markdown
 from tflite_ptq.result import Report
 
 JSON_NAME = "report.json"
-MARKDOWN_NAME = "report.md"
+RENDERED: Mapping[str, Callable[[Report], str]] = {
+    "report.md": markdown.render,
+    "junit.xml": junit.render,
+}
+"""File name to renderer: all that is written beside ``report.json``, and can be written again from it alone."""
 _FORMAT: str = Report.model_fields["format"].default
 
 
 def write(report: Report, folder: Path) -> None:
-    """Write ``report.json`` and ``report.md`` into ``folder``, which is made where it is missing.
+    """Write ``report.json`` and all of ``RENDERED`` into ``folder``, which is made where it is missing.
 
     Raises:
         DiskFullError: no space is left.
@@ -26,9 +32,23 @@ def write(report: Report, folder: Path) -> None:
         ValueError: the report holds NaN or infinity, which JSON has not: a bug of whoever measured.
     """
     text = json.dumps(report.model_dump(), indent=2, ensure_ascii=False, allow_nan=False)
-    # JSON first: it is the contract, and must not depend on the other's rendering.
-    atomic.write(folder / JSON_NAME, f"{text}\n".encode())
-    atomic.write(folder / MARKDOWN_NAME, markdown.render(report).encode())
+    # JSON first: it is the contract, and must not depend on the others' rendering. A file name that is no UTF-8 reaches
+    # us with lone surrogates; \\udcff is how JSON writes one.
+    atomic.write(folder / JSON_NAME, f"{text}\n".encode(errors="backslashreplace"))
+    for name, render in RENDERED.items():
+        atomic.write(folder / name, render(report).encode(errors="backslashreplace"))
+
+
+def read_run(run: Path) -> Report:
+    """The report of a run, named by its folder or by its ``report.json``. Raises ``UsageError`` as ``read`` does."""
+    if not run.exists():
+        raise UsageError(f"{run}: no such run; give the folder that `tflite-ptq convert` wrote, or its {JSON_NAME}")
+    if run.is_dir() and not (run / JSON_NAME).exists():
+        raise UsageError(
+            f"{run}: holds no {JSON_NAME}; give the folder that `tflite-ptq convert` wrote (it names it at the end: "
+            "'Files in ...')"
+        )
+    return read(run / JSON_NAME if run.is_dir() else run)
 
 
 def read(path: Path) -> Report:
@@ -37,20 +57,8 @@ def read(path: Path) -> Report:
     Raises:
         UsageError: the file cannot be read, is no (whole) JSON, or is not of the format that this version writes.
     """
-    try:
-        data: object = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(
-            f"{path}: cannot be read ({error.strerror}); give the report.json of a finished run"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: is not UTF-8 text; give the report.json of a finished run") from error
-    except json.JSONDecodeError as error:
-        raise UsageError(
-            f"{path}:{error.lineno}:{error.colno}: not valid JSON ({error.msg}); the file is truncated or was edited: "
-            "run `tflite-ptq convert` again to write it anew"
-        ) from error
-    found = data.get("format") if isinstance(data, dict) else None
+    text = _text(path)
+    found = _format_of(path, text)
     if found != _FORMAT:
         what = "no 'format' key" if found is None else f"format {found!r}"
         raise UsageError(
@@ -58,11 +66,47 @@ def read(path: Path) -> Report:
             "or run `tflite-ptq convert` again"
         )
     try:
-        return Report.model_validate(data)
+        # Strict: text where a number belongs is a fault, not a number.
+        return Report.model_validate_json(text, strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
+        cause = "is damaged"
+        if all(one["type"] in ("extra_forbidden", "missing") for one in error.errors()):
+            cause = "comes from another version of tflite-ptq"
         raise UsageError(
-            f"{path}: {place}: {first['msg']} (faults: {error.error_count()}); the file was edited or is damaged: "
+            f"{path}: {place}: {first['msg']} (faults: {error.error_count()}); the file was edited or {cause}: "
             "run `tflite-ptq convert` again to write it anew"
         ) from error
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise UsageError(
+            f"{path}: cannot be read ({error.strerror}); give the report.json of a finished run"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: is not UTF-8 text; give the report.json of a finished run") from error
+
+
+def _format_of(path: Path, text: str) -> object:
+    """What ``text`` says its format is; ``None`` where it says nothing. Raises ``UsageError`` where it is no JSON."""
+
+    def refuse(constant: str) -> NoReturn:
+        raise UsageError(
+            f"{path}: holds {constant}, which JSON has not and no report is written with; the file was edited: "
+            "run `tflite-ptq convert` again to write it anew"
+        )
+
+    try:
+        data: object = json.loads(text, parse_constant=refuse)
+    except json.JSONDecodeError as error:
+        raise UsageError(
+            f"{path}:{error.lineno}:{error.colno}: not valid JSON ({error.msg}); the file is truncated or was edited: "
+            "run `tflite-ptq convert` again to write it anew"
+        ) from error
+    except RecursionError as error:
+        raise UsageError(f"{path}: nested too deeply for a report; give the report.json of a finished run") from error
+    return data.get("format") if isinstance(data, dict) else None

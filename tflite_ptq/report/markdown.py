@@ -1,4 +1,4 @@
-"""The report as GitHub-flavoured Markdown, through the template ``report.md.j2``."""
+"""The report as GitHub-flavoured Markdown, through the templates ``*.md.j2``."""
 
 from __future__ import annotations
 
@@ -15,6 +15,11 @@ _SPECIAL = re.compile(r"([\\`*_\[\]<>|~#])")
 
 def render(report: Report) -> str:
     """The whole report: verdict, figures, gate, findings, latency and audit in detail, environment, durations."""
+    return fill("report.md.j2", report)
+
+
+def fill(template: str, report: Report, **more: object) -> str:
+    """A template of this folder, given the report, its columns and what else it asks for."""
     # The result is Markdown, so HTML escaping would show; ``plain`` and ``code`` escape what Markdown reads.
     environment = Environment(
         loader=PackageLoader("tflite_ptq.report", ""),
@@ -37,8 +42,8 @@ def render(report: Report) -> str:
         sqnr=sqnr,
         tensor=_tensor,
     )
-    template = environment.get_template("report.md.j2")
-    return template.render(report=report, columns=columns(report.variants), dash=units.NOT_MEASURED)
+    found = environment.get_template(template)
+    return found.render(report=report, columns=columns(report.variants), dash=units.NOT_MEASURED, **more)
 
 
 def plain(text: object) -> str:

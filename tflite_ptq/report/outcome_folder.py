@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tflite_ptq import atomic
-from tflite_ptq.report import files
+from tflite_ptq.report import files, gitlab
 
 LOG_NAME = "log.txt"
 
@@ -27,7 +27,7 @@ def prepare(folder: Path) -> None:
 def clear(folder: Path, names: Sequence[str]) -> None:
     """Removes what an earlier run left under the names that this one will write: reports and variants ``names``."""
     try:
-        for name in (files.JSON_NAME, files.MARKDOWN_NAME, *(f"{name}.tflite" for name in names)):
+        for name in (files.JSON_NAME, *files.RENDERED, gitlab.NAME, *(f"{name}.tflite" for name in names)):
             (folder / name).unlink(missing_ok=True)
     except OSError as error:
         raise atomic.write_error(folder, error) from error
