@@ -137,14 +137,14 @@ class _Input:
         if values.size == 0:
             return ArrayCensus(None, None, 0, 0)
         non_finite = 0
-        low, high = float(np.min(values)), float(np.max(values))
+        low, high = float(values.min().item()), float(values.max().item())
         if not (np.isfinite(low) and np.isfinite(high)):  # a NaN reaches both ends
             finite = np.isfinite(values)
             non_finite = int(values.size - np.count_nonzero(finite))
             if non_finite == values.size:
                 return ArrayCensus(None, None, values.size, non_finite)
             kept = values[finite]
-            low, high = float(np.min(kept)), float(np.max(kept))
+            low, high = float(kept.min().item()), float(kept.max().item())
         self._min = low if self._min is None else min(self._min, low)
         self._max = high if self._max is None else max(self._max, high)
         if self._channels is not None and array.shape[-1] != self._channels.count:
@@ -179,9 +179,9 @@ class _Channels:
         if rows.size == 0:
             return
         self._seen[where] += len(rows)
-        self._sum[where] += np.sum(rows, axis=0, dtype=np.float64)
-        self._min[where] = np.minimum(self._min[where], np.min(rows, axis=0))
-        self._max[where] = np.maximum(self._max[where], np.max(rows, axis=0))
+        self._sum[where] += np.add.reduce(rows, axis=0, dtype=np.float64)
+        self._min[where] = np.minimum(self._min[where], rows.min(axis=0))
+        self._max[where] = np.maximum(self._max[where], rows.max(axis=0))
 
     def result(self) -> tuple[Channels, Channels, Channels]:
         empty = self._seen == 0

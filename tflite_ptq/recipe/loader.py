@@ -158,8 +158,9 @@ class _Builder:
         if isinstance(node, yaml.SequenceNode):
             items: list[Tree] = []
             for index, item in enumerate(node.value):
-                self._origins.of[(*loc, index)] = item.start_mark.line + 1
-                items.append(self.build(item, (*loc, index)))
+                place: Loc = (*loc, index)
+                self._origins.of[place] = item.start_mark.line + 1
+                items.append(self.build(item, place))
             return items
         self._origins.of.setdefault(loc, line)
         quoted = not isinstance(node, yaml.ScalarNode) or node.style is not None
@@ -173,13 +174,13 @@ class _Builder:
                 self._faults.append(Fault(loc, f"a key on line {line} is no text; quote it if it starts with [ or {{"))
                 continue
             key = str(key_node.value)
+            place: Loc = (*loc, key)
             if key in block:
-                first = self._origins.of[(*loc, key)]
-                message = f"the key is already on line {first}; keep one of them"
-                self._faults.append(Fault((*loc, key), message, line))
+                message = f"the key is already on line {self._origins.of[place]}; keep one of them"
+                self._faults.append(Fault(place, message, line))
                 continue
-            self._origins.of[(*loc, key)] = line
-            block[key] = self.build(value_node, (*loc, key))
+            self._origins.of[place] = line
+            block[key] = self.build(value_node, place)
         return block
 
 

@@ -124,8 +124,8 @@ def quantization_error(density: Density, lowest: Array, steps: Array, levels: in
     below_top = 2 * density.double_integral_to(highest) / density.total
     # Beyond the last edge no value lies above the range, and the difference would be rounding noise.
     above = np.where(highest >= density.edges[-1], 0.0, np.maximum(from_top - below_top, 0.0))
-    noise: Array = steps * steps / 12
-    return noise + below + above
+    squared: Array = steps * steps / 12 + below + above
+    return squared
 
 
 def _running(terms: Array) -> Array:

@@ -77,7 +77,8 @@ def equalize(model: Editable) -> Equalization:
 def balancing_scales(first: Floats, second: Floats) -> Floats:
     """s_i = sqrt(r1_i / r2_i) from the ranges of a channel in both layers, (C,); 1 where either is as good as zero."""
     alive = (first > _DEAD * first.max(initial=0.0)) & (second > _DEAD * second.max(initial=0.0))
-    return np.sqrt(np.divide(first, second, out=np.ones_like(first), where=alive))
+    scales: Floats = np.sqrt(np.divide(first, second, out=np.ones_like(first), where=alive))
+    return scales
 
 
 def _balance(pair: Pair, weights: Mapping[int, Floats], total: Floats) -> float:

@@ -41,7 +41,8 @@ def scales_for(weights: Floats, axis: int | None, method: WeightRange) -> Floats
 def codes_of(weights: Floats, scales: Floats) -> Floats:
     """clip(round(w / s), -127, 127) as float64; ``scales`` broadcast to the weights. 0 where the scale is 0."""
     steps = np.divide(weights, scales, out=np.zeros_like(weights), where=np.broadcast_to(scales > 0, weights.shape))
-    return np.clip(np.rint(steps), -LARGEST_CODE, LARGEST_CODE)
+    codes: Floats = np.clip(np.rint(steps), -LARGEST_CODE, LARGEST_CODE)
+    return codes
 
 
 def clip_to(weights: Floats, scales: Floats, axis: int | None) -> Floats:
