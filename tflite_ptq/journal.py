@@ -116,6 +116,7 @@ class Journal:
                 metric: MetricResult(
                     value=value,
                     change=None if name == FLOAT32 or metric not in yardstick else value - yardstick[metric],
+                    higher_is_better=higher_is_better(metric),
                 )
                 for metric, value in found.accuracy.items()
             }
@@ -190,6 +191,7 @@ class Journal:
                 path=str(self._loaded.path),
                 sha256=self._loaded.sha256,
                 overrides=self._loaded.overrides,
+                text=self._loaded.text,
             ),
             environment=self._environment,
             model=self._model,

@@ -36,12 +36,14 @@ _BARE = {("latency", "threads"), ("latency", "delegates"), ("normalize", "mean")
 
 @dataclass(frozen=True)
 class LoadedRecipe:
-    """A recipe with its paths absolute. ``path`` is absolute; ``sha256`` is of the file's bytes, hexadecimal."""
+    """A recipe with its paths absolute. ``path`` is absolute; ``sha256`` is of the file's bytes, hexadecimal, ``text``
+    what they say, with ``${VAR}`` as written."""
 
     recipe: Recipe
     path: Path
     sha256: str
     overrides: tuple[str, ...]
+    text: str
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> LoadedRecipe:
@@ -74,7 +76,8 @@ def load(path: Path, overrides: Sequence[str] = ()) -> LoadedRecipe:
             UsageError if faults and all(isinstance(origins.find(fault.loc), str) for fault in faults) else RecipeError
         )
         raise kind(render(str(path), faults, origins))
-    return LoadedRecipe(recipe, path.absolute(), hashlib.sha256(data).hexdigest(), tuple(overrides))
+    digest = hashlib.sha256(data).hexdigest()
+    return LoadedRecipe(recipe, path.absolute(), digest, tuple(overrides), data.decode("utf-8-sig"))
 
 
 def _read(path: Path) -> bytes:

@@ -1,8 +1,9 @@
-"""``report.json`` and ``report.md``: written whole or not at all, and read back."""
+"""``report.json`` and what is rendered from it: written whole or not at all, and read back."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -10,15 +11,24 @@ from pydantic import ValidationError
 from tflite_ptq import atomic
 from tflite_ptq.errors import UsageError
 from tflite_ptq.report import markdown
+from tflite_ptq.report.debug_beside import beside
+from tflite_ptq.report.html import page
 from tflite_ptq.result import Report
 
 JSON_NAME = "report.json"
-MARKDOWN_NAME = "report.md"
 _FORMAT: str = Report.model_fields["format"].default
+
+RENDERED: dict[str, Callable[[Report, Path], str]] = {
+    "report.md": lambda report, _: markdown.render(report),
+    "report.html": lambda report, run: page.render(report, beside(report, run)),
+}
+"""File name to what renders it from the report and the run's folder, where ``debug`` may have left its findings."""
+
+NAMES = (JSON_NAME, *RENDERED)
 
 
 def write(report: Report, folder: Path) -> None:
-    """Write ``report.json`` and ``report.md`` into ``folder``, which is made where it is missing.
+    """Write ``report.json`` and all that is rendered from it into ``folder``, which is made where it is missing.
 
     Raises:
         DiskFullError: no space is left.
@@ -26,9 +36,15 @@ def write(report: Report, folder: Path) -> None:
         ValueError: the report holds NaN or infinity, which JSON has not: a bug of whoever measured.
     """
     text = json.dumps(report.model_dump(), indent=2, ensure_ascii=False, allow_nan=False)
-    # JSON first: it is the contract, and must not depend on the other's rendering.
+    # JSON first: it is the contract, and must not depend on the others' rendering.
     atomic.write(folder / JSON_NAME, f"{text}\n".encode())
-    atomic.write(folder / MARKDOWN_NAME, markdown.render(report).encode())
+    render(report, folder, folder)
+
+
+def render(report: Report, run: Path, target: Path) -> None:
+    """Write what is rendered from the report of the run in ``run`` into ``target``. Raises what ``write`` raises."""
+    for name, rendered in RENDERED.items():
+        atomic.write(target / name, rendered(report, run).encode())
 
 
 def read(path: Path) -> Report:
