@@ -54,6 +54,7 @@ DOORS = {
     "ai_edge_litert.interpreter": {"model/interpreter.py", "model/tap.py"},
     "ai_edge_litert.schema_py_generated": {"model/flatbuffer.py", "model/editing.py"},
     "click": {"cli/"},
+    "vl_convert": {"report/html/svg.py"},
 }
 
 

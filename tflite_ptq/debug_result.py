@@ -116,13 +116,15 @@ class DebugReport(Frozen):
     """A whole run of ``debug``. ``layers`` are ranked by the error that they bring, worst first.
 
     ``entry`` is the variant as the recipe writes it. ``whole`` is the variant without bias correction and
-    without its ``weights`` settings, as are all trials; ``correction`` adds the former.
+    without its ``weights`` settings, as are all trials; ``correction`` adds the former. ``model_sha256`` is of the
+    source model, as in a run's report.
     """
 
     format: Literal["tflite-ptq-debug/1"] = "tflite-ptq-debug/1"
     recipe: RecipeInfo
     environment: Environment
     model: str
+    model_sha256: str | None = None
     variant: str
     entry: dict[str, JsonValue]
     samples: int

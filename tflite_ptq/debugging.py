@@ -20,6 +20,7 @@ from tflite_ptq.building import Observer
 from tflite_ptq.debug_result import DebugReport
 from tflite_ptq.debug_trials import Trials, shown
 from tflite_ptq.errors import ModelError, UsageError
+from tflite_ptq.fingerprint import sha256_of
 from tflite_ptq.measure.environment import environment
 from tflite_ptq.recipe.loader import LoadedRecipe
 from tflite_ptq.recipe.schema import FLOAT32, Recipe, Variant
@@ -128,6 +129,7 @@ class _Story:
             ),
             environment=environment(),
             model=self.recipe.model.path,
+            model_sha256=sha256_of(Path(self.recipe.model.path)),
             variant=self.variant.name,
             entry=_entry(self.variant),
             samples=compared.samples,

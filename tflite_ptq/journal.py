@@ -116,6 +116,7 @@ class Journal:
                 metric: MetricResult(
                     value=value,
                     change=None if name == FLOAT32 or metric not in yardstick else value - yardstick[metric],
+                    higher_is_better=higher_is_better(metric),
                 )
                 for metric, value in found.accuracy.items()
             }

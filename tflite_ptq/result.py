@@ -131,7 +131,8 @@ class Metric(Frozen):
     """One accuracy figure; ``change`` is value minus float32's value.
 
     ``interval`` is of the value, ``change_interval`` of the change, paired on the same samples. ``p_value`` is of the
-    hypothesis that nothing changed, by ``test``: exact McNemar for top-k, a paired bootstrap for the rest.
+    hypothesis that nothing changed, by ``test``: exact McNemar for top-k, a paired bootstrap for the rest. For errors
+    ``higher_is_better`` is false.
     """
 
     value: float
@@ -140,6 +141,7 @@ class Metric(Frozen):
     change_interval: Interval | None = None
     p_value: float | None = None
     test: Literal["mcnemar", "paired-bootstrap"] | None = None
+    higher_is_better: bool = True
 
 
 class ClassResult(Frozen):

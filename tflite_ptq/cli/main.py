@@ -26,6 +26,7 @@ _COMMANDS = {
     "inspect": ("inspect", "Show what a .tflite file holds."),
     "benchmark": ("benchmark", "Measure .tflite files side by side."),
     "debug": ("debug", "Rank the layers of an int8 variant by the error they bring."),
+    "report": ("report", "Render the report of a run again."),
     "demo": ("demo", "Run the whole job on handwritten digits."),
     "schema": ("schema", "Print the JSON Schema of recipes, for editors."),
     "completion": ("completion", "Print the shell completion script."),

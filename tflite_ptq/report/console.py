@@ -10,8 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from tflite_ptq.recipe.schema import FLOAT32
-from tflite_ptq.report import files, units
+from tflite_ptq.report import units
+from tflite_ptq.report.files import NAMES
 from tflite_ptq.report.tables import plain_table, variant_tables
+from tflite_ptq.report.verdict import reasons
 from tflite_ptq.result import GateCheck, Report, VariantResult
 
 _STYLES = {"passed": "bold green", "failed": "bold red", "error": "bold red"}
@@ -35,7 +37,7 @@ def render(report: Report, console: Console, folder: str) -> None:
     names = [PurePath(variant.file).name for variant in report.variants if variant.file is not None]
     # Soft wrap: a path that the terminal, not we, breaks can still be copied whole.
     console.print(Text(f"Files in {folder}:"), soft_wrap=True)
-    console.print(Text("  " + ", ".join([*names, files.JSON_NAME, *files.RENDERED])))
+    console.print(Text("  " + ", ".join([*names, *NAMES])))
 
 
 def print_variants(variants: Sequence[VariantResult], console: Console, yardstick: str = FLOAT32) -> None:
@@ -79,17 +81,8 @@ def _print_finding(name: str, finding: str, console: Console) -> None:
 
 
 def _headline(report: Report) -> Text:
-    broken = sum(not check.passed for check in report.gate)
-    reasons = []
-    if report.status == "error":
-        lost = sum(variant.error is not None for variant in report.variants)
-        reasons.append(f"{lost} of {len(report.variants)} variants with errors" if lost else "the run met an error")
-    if report.gate:
-        reasons.append(f"{broken} of {len(report.gate)} gate limits broken" if broken else "gate kept")
-    elif report.status == "passed":
-        reasons.append("no gate in the recipe")
     text = Text(report.status.upper(), style=_STYLES[report.status])
-    return text.append(Text(f" {report.recipe.name}: {', '.join(reasons)}", style="not bold default"))
+    return text.append(Text(f" {report.recipe.name}: {reasons(report)}", style="not bold default"))
 
 
 def _gate(checks: Sequence[GateCheck]) -> Table:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -12,19 +12,25 @@ from pydantic import ValidationError
 from tflite_ptq import atomic
 from tflite_ptq.errors import UsageError
 from tflite_ptq.report import junit, markdown
+from tflite_ptq.report.debug_beside import beside
+from tflite_ptq.report.html import page
 from tflite_ptq.result import Report
 
 JSON_NAME = "report.json"
-RENDERED: Mapping[str, Callable[[Report], str]] = {
-    "report.md": markdown.render,
-    "junit.xml": junit.render,
-}
-"""File name to renderer: all that is written beside ``report.json``, and can be written again from it alone."""
 _FORMAT: str = Report.model_fields["format"].default
+
+RENDERED: dict[str, Callable[[Report, Path], str]] = {
+    "report.md": lambda report, _: markdown.render(report),
+    "report.html": lambda report, run: page.render(report, beside(report, run)),
+    "junit.xml": lambda report, _: junit.render(report),
+}
+"""File name to what renders it from the report and the run's folder, where ``debug`` may have left its findings."""
+
+NAMES = (JSON_NAME, *RENDERED)
 
 
 def write(report: Report, folder: Path) -> None:
-    """Write ``report.json`` and all of ``RENDERED`` into ``folder``, which is made where it is missing.
+    """Write ``report.json`` and all that is rendered from it into ``folder``, which is made where it is missing.
 
     Raises:
         DiskFullError: no space is left.
@@ -32,11 +38,20 @@ def write(report: Report, folder: Path) -> None:
         ValueError: the report holds NaN or infinity, which JSON has not: a bug of whoever measured.
     """
     text = json.dumps(report.model_dump(), indent=2, ensure_ascii=False, allow_nan=False)
-    # JSON first: it is the contract, and must not depend on the others' rendering. A file name that is no UTF-8 reaches
-    # us with lone surrogates; \\udcff is how JSON writes one.
-    atomic.write(folder / JSON_NAME, f"{text}\n".encode(errors="backslashreplace"))
-    for name, render in RENDERED.items():
-        atomic.write(folder / name, render(report).encode(errors="backslashreplace"))
+    # JSON first: it is the contract, and must not depend on the others' rendering.
+    atomic.write(folder / JSON_NAME, _bytes(f"{text}\n"))
+    render(report, folder, folder)
+
+
+def render(report: Report, run: Path, target: Path) -> None:
+    """Write what is rendered from the report of the run in ``run`` into ``target``. Raises what ``write`` raises."""
+    for name, rendered in RENDERED.items():
+        atomic.write(target / name, _bytes(rendered(report, run)))
+
+
+def _bytes(text: str) -> bytes:
+    # A file name that is no UTF-8 reaches us with lone surrogates; \\udcff is how JSON writes one.
+    return text.encode(errors="backslashreplace")
 
 
 def read_run(run: Path) -> Report:

@@ -125,3 +125,28 @@ def _figure(check: str, value: float) -> str:
 def brief(text: str) -> str:
     """Text in which fused layers' names are told by the first: TFLite joins them all, with ``;`` between."""
     return re.sub(r"([^\s;(]+)(?:;[^\s;,)]+)+", r"\1;...", text)
+
+
+def count(number: int) -> str:
+    """A number of things, with thousands apart."""
+    return f"{number:,}"
+
+
+def plain(value: float) -> str:
+    """A number without a unit."""
+    return f"{value:.3g}"
+
+
+def seconds(duration_s: float) -> str:
+    """How long a stage took."""
+    return f"{duration_s:.2f} s"
+
+
+def p_value(probability: float) -> str:
+    """A p-value; what is below a thousandth is only said to be."""
+    return "< 0.001" if probability < 0.001 else f"{probability:.3f}"
+
+
+def gain(gain_db: float) -> str:
+    """A difference of two SQNRs."""
+    return f"{gain_db:+.1f} dB"

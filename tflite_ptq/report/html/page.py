@@ -1,0 +1,86 @@
+"""``report.html``: the templates beside this file, filled with a run's report. One file, no network."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable
+from functools import partial
+from importlib.resources import files as resources
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from tflite_ptq.report import units
+from tflite_ptq.report.debug_beside import SOURCE, DebugBeside
+from tflite_ptq.report.html import plots, tradeoff
+from tflite_ptq.report.html.figures import NONE, Figures
+from tflite_ptq.report.verdict import reasons
+from tflite_ptq.result import GateCheck, Report
+
+MOST_CLASS_ROWS = 50
+MOST_LAYER_ROWS = 40
+
+
+def render(report: Report, debug: DebugBeside) -> str:
+    """The whole page. What was not measured is left out or a dash; every text is escaped."""
+    environment = Environment(
+        loader=PackageLoader("tflite_ptq.report.html", ""),
+        undefined=StrictUndefined,
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["brief"] = units.brief
+    quality = tradeoff.quality_of(report.variants)
+    script = _own("page.js")
+    environment.globals.update(
+        report=report,
+        debug=debug,
+        run=Figures(report),
+        layer=None if debug.report is None else Figures(debug.report, SOURCE),
+        units=units,
+        none=NONE,
+        reasons=reasons(report),
+        metric_value=_metric_value,
+        metric_change=_metric_change,
+        limit=_limit,
+        measured=_measured,
+        configurations=tradeoff.configurations(report.variants),
+        configuration_text=plots.configuration_text,
+        timing=tradeoff.timing,
+        quality=quality,
+        tradeoff_plots=() if quality is None else plots.tradeoff_plots(report, quality),
+        latency_plots=plots.latency_plots(report),
+        class_plot=plots.class_plot,
+        classes_by_change=plots.classes_by_change,
+        layer_plot=None if debug.report is None else plots.layer_plot(debug.report),
+        most_class_rows=MOST_CLASS_ROWS,
+        most_layer_rows=MOST_LAYER_ROWS,
+        most_panels=plots.MOST_PANELS,
+        style=Markup(_own("page.css")),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+    return environment.get_template("page.html.j2").render()
+
+
+def _own(name: str) -> str:
+    return (resources("tflite_ptq.report.html") / name).read_text(encoding="utf-8")
+
+
+def _metric_value(metric: str) -> Callable[[float], str]:
+    return partial(units.metric_value, metric)
+
+
+def _metric_change(metric: str) -> Callable[[float], str]:
+    return partial(units.metric_change, metric)
+
+
+def _limit(check: GateCheck) -> Callable[[object], str]:
+    return lambda _: units.check_limit(check)
+
+
+def _measured(check: GateCheck) -> Callable[[object], str]:
+    return lambda _: units.check_measured(check)

@@ -1,0 +1,94 @@
+"""The plots of a report, each drawn where there is something to draw."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from tflite_ptq.debug_result import DebugReport
+from tflite_ptq.report import units
+from tflite_ptq.report.html.bar_chart import bar_chart
+from tflite_ptq.report.html.latency_chart import latency_chart
+from tflite_ptq.report.html.svg import draw
+from tflite_ptq.report.html.tradeoff import Configuration, Quality, configurations, panels, timing
+from tflite_ptq.report.html.tradeoff_chart import tradeoff_chart
+from tflite_ptq.result import Classes, Report
+
+MOST_PANELS = 4
+MOST_CLASSES = 16
+MOST_LAYERS = 12
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A drawing with its heading; ``caption`` is what it shows, in words."""
+
+    heading: str
+    caption: str
+    drawing: Markup
+
+
+def configuration_text(configuration: Configuration) -> str:
+    """``xnnpack, 2 threads``."""
+    delegate, threads = configuration
+    return f"{delegate}, {threads} thread{'s' * (threads != 1)}"
+
+
+def tradeoff_plots(report: Report, quality: Quality) -> tuple[Plot, ...]:
+    """Quality against latency in the first configurations, then against size."""
+    found = panels(report.variants, quality)
+    timed = [panel for panel in found if panel.configuration is not None][:MOST_PANELS]
+    made = []
+    for number, panel in enumerate([*timed, *(panel for panel in found if panel.configuration is None)]):
+        against = "size" if panel.configuration is None else f"latency, {configuration_text(panel.configuration)}"
+        heading = f"{quality.metric or 'SQNR'} against {against}"
+        caption = f"On the Pareto front: {', '.join(panel.best)}."
+        spec = tradeoff_chart(panel, quality, [variant.name for variant in report.variants])
+        made.append(Plot(heading, caption, draw(f"tradeoff-{number}", heading, caption, spec)))
+    return tuple(made)
+
+
+def latency_plots(report: Report) -> tuple[Plot, ...]:
+    """The distributions of the first configurations."""
+    made = []
+    for number, configuration in enumerate(configurations(report.variants)[:MOST_PANELS]):
+        timings = [
+            (variant.name, (variant.latency or ())[place])
+            for variant in report.variants
+            if (place := timing(variant, configuration)) is not None
+        ]
+        heading = configuration_text(configuration)
+        medians = ", ".join(f"{name} {units.duration(latency.median_ns)}" for name, latency in timings)
+        spec = latency_chart(timings, [variant.name for variant in report.variants])
+        drawing = draw(f"latency-{number}", f"Latency, {heading}", f"Medians: {medians}.", spec)
+        made.append(Plot(heading, "", drawing))
+    return tuple(made)
+
+
+def classes_by_change(classes: Classes) -> list[int]:
+    """The places of the classes, those that changed most first, losses before gains."""
+    changes = [one.change or 0.0 for one in classes.classes]
+    return sorted(range(len(changes)), key=lambda place: (-abs(changes[place]), changes[place]))
+
+
+def class_plot(number: int, name: str, classes: Classes) -> Plot | None:
+    """The change of each class's recall, of those that changed most; ``None`` where none did."""
+    ranked = [classes.classes[place] for place in classes_by_change(classes)[:MOST_CLASSES]]
+    changed = sorted((one.change, one.name) for one in ranked if one.change)
+    if not changed:
+        return None
+    told = ", ".join(f"{label} {units.metric_change('top1', change)}" for change, label in changed)
+    spec = bar_chart([(label, 100 * change) for change, label in changed], "change of recall (pt)", signed=True)
+    return Plot(name, "", draw(f"classes-{number}", f"Change of recall by class, {name}", f"{told}.", spec))
+
+
+def layer_plot(debug: DebugReport) -> Plot | None:
+    """The layers that bring most of the error; ``None`` where no share is known."""
+    shares = [(layer.label, layer.error_share) for layer in debug.layers[:MOST_LAYERS]]
+    bars = [(label, 100 * share) for label, share in shares if share is not None]
+    if not bars:
+        return None
+    told = ", ".join(f"{label} {share:.1f} %" for label, share in bars)
+    title = f"Error by layer, {debug.variant}"
+    return Plot(title, "", draw("layers", title, f"{told}.", bar_chart(bars, "share of the noise (%)")))

@@ -1,0 +1,56 @@
+"""Plots as inline SVG: the one door to vl-convert, which draws Vega-Lite specifications.
+
+Colours in a specification are CSS variables of the page (``var(--ink)``), so a plot follows light, dark and print.
+"""
+
+from __future__ import annotations
+
+import re
+
+import vl_convert
+from markupsafe import Markup
+
+Spec = dict[str, object]
+
+WIDTH = 380
+"""Width of every plot in its own units. Near a phone's, so that its text is read there at almost its nominal size."""
+
+_INK, _RULE = "var(--ink)", "var(--rule)"
+_AXIS: Spec = {
+    "labelColor": _INK,
+    "titleColor": _INK,
+    "domainColor": _RULE,
+    "tickColor": _RULE,
+    "gridColor": _RULE,
+    "labelFontSize": 12,
+    "titleFontSize": 12,
+    "titleFontWeight": "normal",
+    "labelLimit": 120,
+}
+_CONFIG: Spec = {
+    "aria": False,  # the picture is told once, by its title and description
+    "background": None,
+    "font": "sans-serif",
+    "view": {"stroke": None},
+    "axis": _AXIS,
+    "legend": {"labelColor": _INK, "labelFontSize": 12, "labelLimit": 150, "title": None, "orient": "bottom"},
+    "text": {"fontSize": 12},
+}
+_ROOT = re.compile(r"<svg [^>]*?viewBox=\"([^\"]+)\"[^>]*>")
+
+
+def draw(key: str, title: str, description: str, spec: Spec) -> Markup:
+    """The Vega-Lite ``spec`` as an ``<svg>`` that fills the width there is.
+
+    ``title`` and ``description`` are what a screen reader says; ``key`` makes the ids on the page unique.
+    """
+    whole: Spec = {"width": WIDTH, "autosize": {"type": "fit-x", "contains": "padding"}, "padding": 4, **spec}
+    drawn = vl_convert.vegalite_to_svg({**whole, "config": _CONFIG})
+    root = _ROOT.match(drawn)
+    assert root is not None, drawn[:200]
+    start = Markup(
+        '<svg class="plot" viewBox="{}" role="img" aria-labelledby="{key}-title {key}-text">'
+        '<title id="{key}-title">{}</title><desc id="{key}-text">{}</desc>'
+    ).format(root[1], title, description, key=key)
+    # Vega escapes the texts that it draws.
+    return start + Markup(drawn[root.end() :])
