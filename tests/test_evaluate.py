@@ -12,8 +12,9 @@ from tiny_tflite import File, Graph, Op, T
 from tflite_ptq.data.bad_sample import BadSample
 from tflite_ptq.data.index import SampleRef
 from tflite_ptq.errors import DataError, MeasurementError, ModelError
-from tflite_ptq.measure.evaluate import EvaluationRun, evaluate
-from tflite_ptq.measure.scoreboard import Evaluation
+from tflite_ptq.measure.classes import chosen, margins
+from tflite_ptq.measure.evaluate import evaluate
+from tflite_ptq.measure.evaluation import Evaluation, EvaluationRun
 from tflite_ptq.recipe.schema import Metric
 
 REAL = Path(os.environ.get("TFLITE_PTQ_REAL_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -183,3 +184,38 @@ def test_published_keyword_model_scores_as_published() -> None:
     outcome = run(models, "top1", refs=refs, reader=stored)
     # 0.902 with the plain kernels; XNNPACK rounds differently here and there.
     assert good(outcome, "published").metrics["top1"] == pytest.approx(0.902, abs=0.003)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_classes_and_margins_by_sample(tmp_path: Path, threads: int) -> None:
+    path = model(tmp_path / "a.tflite", Op("ABS", ["x"], ["y"]))
+    found = good(run({"float32": path}, "top1", threads=threads, reader=_bad_at(3), on_bad="skip"), "float32")
+    kept = [i for i in range(COUNT) if i != 3]
+    scores, labels = np.abs(VALUES[kept]).astype(np.float64), LABELS[kept]
+    assert found.predicted is not None
+    assert found.margins is not None
+    assert found.predicted.tolist() == scores.argmax(1).tolist()
+    assert found.margins == pytest.approx(scores.max(1) - scores[np.arange(len(kept)), labels])
+    assert ((found.margins == 0) == (found.predicted == labels)).all()
+    assert (found.scores["top1"] == (found.predicted == labels)).all()
+
+
+def test_without_labels_or_class_scores(models: dict[str, Path], tmp_path: Path) -> None:
+    assert good(run(models), "float32").predicted is None  # its output has the input's shape: a reconstruction
+    refs = [SampleRef(file=ref.file, index=None, label=None, root=ROOT) for ref in REFS]
+    picks = np.zeros((2, CLASSES), np.float32)
+    picks[0, 0] = picks[1, 4] = 1
+    tensors = [T("x", shape=(1, CLASSES)), T("w", shape=picks.shape, data=picks.tobytes()), T("y", shape=(1, 2))]
+    dense = Op("FULLY_CONNECTED", ["x", "w", None], ["y"])
+    path = File([Graph(tensors, ["x"], ["y"], [dense])]).write(tmp_path / "d.tflite")
+    found = good(run({"float32": path}, refs=refs), "float32")
+    assert found.predicted is not None
+    assert found.predicted.tolist() == (VALUES[:, 4] > VALUES[:, 0]).astype(int).tolist()
+    assert found.margins is None
+
+
+def test_margins_of_one_probability() -> None:
+    scores = np.array([[0.9], [0.2], [0.5]])
+    assert chosen(scores).tolist() == [1, 0, 0]
+    assert margins(scores, chosen(scores), np.array([0, 0, 1])) == pytest.approx([0.8, 0.0, 0.0])
+    assert chosen(np.array([[0.5, 0.5, 0.1]])).tolist() == [0]

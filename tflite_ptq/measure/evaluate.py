@@ -20,24 +20,16 @@ from tflite_ptq.data.index import SampleRef
 from tflite_ptq.errors import DataError, MeasurementError, UserError
 from tflite_ptq.measure.crew import Counter, together
 from tflite_ptq.measure.direction import metric_keys
+from tflite_ptq.measure.evaluation import EvaluationRun
 from tflite_ptq.measure.metrics import needs_labels
-from tflite_ptq.measure.scoreboard import Evaluation, Measured, ModelPass, Scoreboard
+from tflite_ptq.measure.model_pass import ModelPass
+from tflite_ptq.measure.scoreboard import Measured, Scoreboard
 from tflite_ptq.model.interpreter import Runner
 from tflite_ptq.recipe.schema import FLOAT32, Metric
 from tflite_ptq.result import SkippedSample
 
 Array = NDArray[np.generic]
 _LARGEST_CHUNK = 16
-
-
-@dataclass(frozen=True)
-class EvaluationRun:
-    """What one pass gave: for each model its evaluation, or why there is none."""
-
-    results: Mapping[str, Evaluation | UserError]
-    skipped: tuple[SkippedSample, ...]
-    samples: int
-    """How many samples were measured."""
 
 
 def evaluate(
@@ -84,7 +76,7 @@ def evaluate(
     faults = {name: _first(part.faults[name] for part in parts) for name in models}
     yardstick = FLOAT32 not in models or faults[FLOAT32] is None
     results = {name: faults[name] or board.result(name, kept, yardstick) for name in models}
-    return EvaluationRun(results, skipped, len(kept))
+    return EvaluationRun(results, skipped, [refs[index] for index in kept])
 
 
 @dataclass

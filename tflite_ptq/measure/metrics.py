@@ -19,7 +19,8 @@ from tflite_ptq.recipe.schema import UNLABELLED_METRICS, Metric
 Array = NDArray[np.generic]
 Label = Union[int, float, None]
 Score = Union[float, NDArray[np.float64]]
-_TOP = {"top1": 1, "top5": 5}
+TOP = {"top1": 1, "top5": 5}
+"""How many classes a top-k metric lets the right one be among."""
 
 
 def needs_labels(metric: Metric) -> bool:
@@ -41,7 +42,7 @@ def sample_score(metric: Metric, output: Array, label: Label, sample_input: Arra
         return float(np.abs(error).mean()) if metric.name == "reconstruction_mae" else float((error * error).mean())
     if label is None:
         raise DataError(f"{sample}: has no label, and metric {metric.name} needs one; set dataset.evaluation.labels")
-    if metric.name in _TOP:
+    if metric.name in TOP:
         return _hit(metric.name, output, label, sample)
     if metric.name == "roc_auc":
         return _ranked(output, label, sample)
@@ -105,7 +106,7 @@ def _hit(name: str, output: Array, label: Label, sample: str) -> float:
         )
     if scores.size == 1 and name == "top1":
         return float(bool(scores[0] > 0.5) == bool(_checked(label, 2, sample)))
-    best = _TOP[name]
+    best = TOP[name]
     if best > scores.size:
         raise MeasurementError(f"metric {name}: the output has only {scores.size} classes; use top1")
     index = _checked(label, scores.size, sample)

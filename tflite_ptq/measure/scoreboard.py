@@ -11,65 +11,15 @@ from numpy.typing import NDArray
 
 from tflite_ptq.data.index import SampleRef
 from tflite_ptq.errors import MeasurementError
-from tflite_ptq.measure import custom, fidelity
+from tflite_ptq.measure import classes, custom, fidelity
+from tflite_ptq.measure.evaluation import Evaluation
 from tflite_ptq.measure.metrics import Score, aggregate, sample_score
-from tflite_ptq.model.interpreter import Runner
+from tflite_ptq.measure.model_pass import ModelPass, class_scores, matched, same_shape, scored
 from tflite_ptq.recipe.schema import FLOAT32, Metric
 from tflite_ptq.result import Fidelity
 
 Array = NDArray[np.generic]
 Reals = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """One model's figures. ``scores`` holds each built-in metric's value per measured sample, in sample order, for
-    paired comparisons; ``failed`` says why a metric has no figure; ``notes`` why fidelity is missing."""
-
-    metrics: Mapping[str, float]
-    failed: Mapping[str, MeasurementError]
-    scores: Mapping[str, NDArray[np.float64]]
-    fidelity: Fidelity | None
-    samples: int
-    notes: tuple[str, ...] = ()
-
-
-@dataclass
-class ModelPass:
-    """One thread's interpreter of one model, with the outputs of the sample it saw last."""
-
-    name: str
-    runner: Runner
-    outputs: dict[str, Array] = field(default_factory=dict)
-    reals: list[Reals] = field(default_factory=list)
-    """The outputs in the model's order, flattened."""
-    only_input: str | None = field(init=False)
-
-    def __post_init__(self) -> None:
-        inputs = self.runner.inputs
-        self.only_input = inputs[0].name if len(inputs) == 1 else None
-        self.output_names = [info.name for info in self.runner.outputs]
-
-    def run(self, sample: Mapping[str, Array], ref: SampleRef) -> None:
-        """Raises ``MeasurementError`` where the model fails or an output is NaN or infinite."""
-        if self.only_input is not None and len(sample) == 1 and self.only_input not in sample:
-            # One input, one array: there is nothing to confuse, and published models name theirs otherwise.
-            sample = {self.only_input: next(iter(sample.values()))}
-        self.outputs = self.runner.run(sample)
-        self.reals = [self.outputs[name].ravel().astype(np.float64) for name in self.output_names]
-        # One pass finds any NaN or infinity; float64 squares of float32 values cannot overflow.
-        self.power = fidelity.power(self.reals)
-        if not np.isfinite(self.power):
-            name, values = next(
-                (name, values)
-                for name, values in zip(self.output_names, self.reals, strict=True)
-                if not np.isfinite(values).all()
-            )
-            raise MeasurementError(
-                f"{self.runner.path}: output '{name}' of {self.name} holds "
-                f"{int((~np.isfinite(values)).sum())} NaN or infinite values of {values.size} on sample {ref.name}; "
-                "check the model and the preprocessing with that sample"
-            )
 
 
 @dataclass
@@ -80,6 +30,8 @@ class _Columns:
     signal: list[float]
     noise: list[float]
     agrees: list[bool]
+    predicted: list[int | None]
+    margins: list[float]
     outputs: list[dict[str, Array] | None]
     failed: dict[int, dict[int, MeasurementError]] = field(default_factory=dict)
     without_fidelity: str | None = None
@@ -89,7 +41,15 @@ class _Columns:
     def empty(cls, metrics: int, samples: int) -> _Columns:
         """Room for ``samples``; NaN where nothing was measured yet."""
         blank = [float("nan")] * samples
-        return cls([list(blank) for _ in range(metrics)], blank[:], blank[:], [False] * samples, [None] * samples)
+        return cls(
+            [list(blank) for _ in range(metrics)],
+            blank[:],
+            blank[:],
+            [False] * samples,
+            [None] * samples,
+            blank[:],
+            [None] * samples,
+        )
 
 
 @dataclass
@@ -100,6 +60,8 @@ class _Rows:
     signal: list[float]
     noise: list[float]
     agrees: list[bool]
+    predicted: list[int | None]
+    margins: list[float]
     outputs: list[dict[str, Array] | None]
     failed: dict[int, dict[int, MeasurementError]]
     without_fidelity: str | None
@@ -149,12 +111,13 @@ class Scoreboard:
             if metric.custom or number in mine.failed:
                 continue
             try:
-                output = _scored(metric, one)
-                fed = _same_shape(sample, output) if "reconstruction" in metric.name + metric.score else None
+                output = scored(metric, one)
+                fed = same_shape(sample, output) if "reconstruction" in metric.name + metric.score else None
                 mine.scores[number][index] = sample_score(metric, output, ref.label, fed, ref.place)
             except MeasurementError as error:
                 # Not raised: the other metrics can still be had.
                 mine.failed.setdefault(number, {})[index] = error
+        self._classify(mine, one, index, ref, sample)
         if reference is not None:
             self._compare(mine, one, reference, index, sample)
 
@@ -169,6 +132,8 @@ class Scoreboard:
                     [mine.signal[i] for i in indices],
                     [mine.noise[i] for i in indices],
                     [mine.agrees[i] for i in indices],
+                    [mine.predicted[i] for i in indices],
+                    [mine.margins[i] for i in indices],
                     [mine.outputs[i] for i in indices] if self.functions else [],
                     mine.failed,
                     mine.without_fidelity,
@@ -185,6 +150,7 @@ class Scoreboard:
             for place, index in enumerate(indices):
                 mine.signal[index], mine.noise[index] = rows.signal[place], rows.noise[place]
                 mine.agrees[index] = rows.agrees[place]
+                mine.predicted[index], mine.margins[index] = rows.predicted[place], rows.margins[place]
                 if rows.outputs:
                     mine.outputs[index] = rows.outputs[place]
                 for scores, column in zip(rows.scores, mine.scores, strict=True):
@@ -217,12 +183,36 @@ class Scoreboard:
         notes: tuple[str, ...] = ()
         if name != FLOAT32 and FLOAT32 in self.columns:
             measured, notes = self._fidelity(mine, kept, yardstick)
-        return Evaluation(figures, failed, scores, measured, len(kept), notes)
+        predicted = [value for value in (mine.predicted[index] for index in kept) if value is not None]
+        leads = np.array([mine.margins[index] for index in kept])
+        return Evaluation(
+            metrics=figures,
+            failed=failed,
+            scores=scores,
+            predicted=np.array(predicted, np.int64) if len(predicted) == len(kept) else None,
+            margins=None if np.isnan(leads).any() else leads,
+            fidelity=measured,
+            samples=len(kept),
+            notes=notes,
+        )
+
+    def _classify(
+        self, mine: _Columns, one: ModelPass, index: int, ref: SampleRef, sample: Mapping[str, Array]
+    ) -> None:
+        output = class_scores(self.metrics, one, sample)
+        if output is None:
+            return
+        # (1, ..., K) -> (1, K)
+        row = output.reshape(1, -1).astype(np.float64)
+        predicted = classes.chosen(row)
+        mine.predicted[index] = int(predicted[0])
+        if ref.label is not None and ref.label in range(max(row.size, 2)):
+            mine.margins[index] = float(classes.margins(row, predicted, np.array([int(ref.label)]))[0])
 
     def _compare(
         self, mine: _Columns, one: ModelPass, reference: ModelPass, index: int, sample: Mapping[str, Array]
     ) -> None:
-        order = _matched(one, reference)
+        order = matched(one, reference)
         wanted = reference.reals
         if order is None or any(a.size != b.size for a, b in zip(wanted, order, strict=True)):
             mine.without_fidelity = (
@@ -233,7 +223,7 @@ class Scoreboard:
         mine.noise[index] = fidelity.noise_power(wanted, order)
         first = reference.outputs[reference.output_names[0]]
         # An output of the input's own shape reconstructs it: its largest value is no class.
-        if fidelity.scores_classes(first.shape) and _same_shape(sample, first) is None:
+        if fidelity.scores_classes(first.shape) and same_shape(sample, first) is None:
             mine.ranked = True
             mine.agrees[index] = bool(wanted[0].argmax() == order[0].argmax())
 
@@ -255,36 +245,3 @@ class Scoreboard:
         labels = [self.refs[index].label for index in kept]
         known = np.asarray(labels) if all(label is not None for label in labels) else None
         return custom.call(metric.name, self.functions[metric.name], joined, known)
-
-
-def _scored(metric: Metric, one: ModelPass) -> Array:
-    """The output that ``metric`` scores: the one named, or the only one."""
-    names = one.output_names
-    if len(names) == 1 and metric.output in (None, names[0]):
-        return one.outputs[names[0]]
-    if metric.output is None:
-        raise MeasurementError(
-            f"metric {metric.name}: the model has {len(names)} outputs ({', '.join(names)}); "
-            f"say which one is scored: {{name: {metric.name}, output: {names[0]}}}"
-        )
-    if metric.output not in one.outputs:
-        raise MeasurementError(
-            f"metric {metric.name}: the model has no output '{metric.output}'; its outputs are {', '.join(names)}"
-        )
-    return one.outputs[metric.output]
-
-
-def _same_shape(sample: Mapping[str, Array], output: Array) -> Array | None:
-    """The one input that an output of this shape can be the reconstruction of."""
-    candidates = [values for values in sample.values() if values.shape == output.shape]
-    return candidates[0] if len(candidates) == 1 else None
-
-
-def _matched(one: ModelPass, reference: ModelPass) -> list[Reals] | None:
-    """``one``'s outputs in the order of the reference's, by name (or the only one); None where they differ."""
-    if one.output_names == reference.output_names or len(one.output_names) == len(reference.output_names) == 1:
-        return one.reals
-    by_name = dict(zip(one.output_names, one.reals, strict=True))
-    if by_name.keys() != set(reference.output_names):
-        return None
-    return [by_name[name] for name in reference.output_names]
