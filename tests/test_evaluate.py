@@ -3,6 +3,7 @@
 import os
 import threading
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from tiny_tflite import File, Graph, Op, T
 
 from tflite_ptq.data.bad_sample import BadSample
 from tflite_ptq.data.index import SampleRef
+from tflite_ptq.data.piece import one_by_one
 from tflite_ptq.errors import DataError, MeasurementError, ModelError
 from tflite_ptq.measure.classes import chosen, margins
 from tflite_ptq.measure.evaluate import evaluate
@@ -44,9 +46,11 @@ def models(tmp_path: Path) -> dict[str, Path]:
     }
 
 
-def run(models: Mapping[str, Path], *metrics: str, refs=REFS, reader=read, threads=2, on_bad="stop", folder=ROOT):  # type: ignore[no-untyped-def]
+def run(models: Mapping[str, Path], *metrics: str | Metric, refs=REFS, reader=read, threads=2, on_bad="stop", **more):  # type: ignore[no-untyped-def]
     wanted = [Metric.model_validate(name) for name in metrics]
-    return evaluate(models, refs, reader, wanted, threads, on_bad, lambda done, total: None, folder)
+    reads = partial(one_by_one, reader)
+    progress = more.get("progress", lambda done, total: None)
+    return evaluate(models, refs, reads, wanted, threads, on_bad, progress, more.get("folder", ROOT))
 
 
 def good(outcome: EvaluationRun, name: str) -> Evaluation:
@@ -87,7 +91,7 @@ def test_progress_reaches_the_end_and_never_runs_twice_at_once(models: dict[str,
         seen.append(done)
         alone.release()
 
-    evaluate(models, REFS, read, [], 3, "stop", progress, ROOT)
+    run(models, threads=3, progress=progress)
     assert seen == sorted(seen)
     assert seen[-1] == COUNT
 
@@ -166,7 +170,7 @@ def test_a_metric_that_fails_costs_itself_alone(tmp_path: Path) -> None:
         "ZeroDivisionError: division by zero (own_metric.py:6)",
     }
     named = Metric(name="top1", output="b")
-    outcome = evaluate({"m": path}, REFS, read, [named], 1, "stop", lambda done, total: None, tmp_path)
+    outcome = run({"m": path}, named)
     assert good(outcome, "m").metrics["top1"] == pytest.approx(np.mean(np.abs(VALUES).argmax(1) == LABELS))
 
 
