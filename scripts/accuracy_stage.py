@@ -36,7 +36,7 @@ def main() -> None:
         outcome = evaluate(
             {"int8": file},
             chosen.evaluation,
-            Reader(dataset, inputs).read,
+            Reader(dataset, inputs).pieces,
             (Metric(name="top1"),) if labelled else (),
             threads=cores(),
             on_bad="stop",

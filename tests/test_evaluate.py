@@ -3,6 +3,7 @@
 import os
 import threading
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,11 @@ from tiny_tflite import File, Graph, Op, T
 
 from tflite_ptq.data.bad_sample import BadSample
 from tflite_ptq.data.index import SampleRef
+from tflite_ptq.data.piece import one_by_one
 from tflite_ptq.errors import DataError, MeasurementError, ModelError
-from tflite_ptq.measure.evaluate import EvaluationRun, evaluate
-from tflite_ptq.measure.scoreboard import Evaluation
+from tflite_ptq.measure.classes import chosen, margins
+from tflite_ptq.measure.evaluate import evaluate
+from tflite_ptq.measure.evaluation import Evaluation, EvaluationRun
 from tflite_ptq.recipe.schema import Metric
 
 REAL = Path(os.environ.get("TFLITE_PTQ_REAL_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -43,9 +46,11 @@ def models(tmp_path: Path) -> dict[str, Path]:
     }
 
 
-def run(models: Mapping[str, Path], *metrics: str, refs=REFS, reader=read, threads=2, on_bad="stop", folder=ROOT):  # type: ignore[no-untyped-def]
+def run(models: Mapping[str, Path], *metrics: str | Metric, refs=REFS, reader=read, threads=2, on_bad="stop", **more):  # type: ignore[no-untyped-def]
     wanted = [Metric.model_validate(name) for name in metrics]
-    return evaluate(models, refs, reader, wanted, threads, on_bad, lambda done, total: None, folder)
+    reads = partial(one_by_one, reader)
+    progress = more.get("progress", lambda done, total: None)
+    return evaluate(models, refs, reads, wanted, threads, on_bad, progress, more.get("folder", ROOT))
 
 
 def good(outcome: EvaluationRun, name: str) -> Evaluation:
@@ -86,7 +91,7 @@ def test_progress_reaches_the_end_and_never_runs_twice_at_once(models: dict[str,
         seen.append(done)
         alone.release()
 
-    evaluate(models, REFS, read, [], 3, "stop", progress, ROOT)
+    run(models, threads=3, progress=progress)
     assert seen == sorted(seen)
     assert seen[-1] == COUNT
 
@@ -165,7 +170,7 @@ def test_a_metric_that_fails_costs_itself_alone(tmp_path: Path) -> None:
         "ZeroDivisionError: division by zero (own_metric.py:6)",
     }
     named = Metric(name="top1", output="b")
-    outcome = evaluate({"m": path}, REFS, read, [named], 1, "stop", lambda done, total: None, tmp_path)
+    outcome = run({"m": path}, named)
     assert good(outcome, "m").metrics["top1"] == pytest.approx(np.mean(np.abs(VALUES).argmax(1) == LABELS))
 
 
@@ -183,3 +188,38 @@ def test_published_keyword_model_scores_as_published() -> None:
     outcome = run(models, "top1", refs=refs, reader=stored)
     # 0.902 with the plain kernels; XNNPACK rounds differently here and there.
     assert good(outcome, "published").metrics["top1"] == pytest.approx(0.902, abs=0.003)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_classes_and_margins_by_sample(tmp_path: Path, threads: int) -> None:
+    path = model(tmp_path / "a.tflite", Op("ABS", ["x"], ["y"]))
+    found = good(run({"float32": path}, "top1", threads=threads, reader=_bad_at(3), on_bad="skip"), "float32")
+    kept = [i for i in range(COUNT) if i != 3]
+    scores, labels = np.abs(VALUES[kept]).astype(np.float64), LABELS[kept]
+    assert found.predicted is not None
+    assert found.margins is not None
+    assert found.predicted.tolist() == scores.argmax(1).tolist()
+    assert found.margins == pytest.approx(scores.max(1) - scores[np.arange(len(kept)), labels])
+    assert ((found.margins == 0) == (found.predicted == labels)).all()
+    assert (found.scores["top1"] == (found.predicted == labels)).all()
+
+
+def test_without_labels_or_class_scores(models: dict[str, Path], tmp_path: Path) -> None:
+    assert good(run(models), "float32").predicted is None  # its output has the input's shape: a reconstruction
+    refs = [SampleRef(file=ref.file, index=None, label=None, root=ROOT) for ref in REFS]
+    picks = np.zeros((2, CLASSES), np.float32)
+    picks[0, 0] = picks[1, 4] = 1
+    tensors = [T("x", shape=(1, CLASSES)), T("w", shape=picks.shape, data=picks.tobytes()), T("y", shape=(1, 2))]
+    dense = Op("FULLY_CONNECTED", ["x", "w", None], ["y"])
+    path = File([Graph(tensors, ["x"], ["y"], [dense])]).write(tmp_path / "d.tflite")
+    found = good(run({"float32": path}, refs=refs), "float32")
+    assert found.predicted is not None
+    assert found.predicted.tolist() == (VALUES[:, 4] > VALUES[:, 0]).astype(int).tolist()
+    assert found.margins is None
+
+
+def test_margins_of_one_probability() -> None:
+    scores = np.array([[0.9], [0.2], [0.5]])
+    assert chosen(scores).tolist() == [1, 0, 0]
+    assert margins(scores, chosen(scores), np.array([0, 0, 1])) == pytest.approx([0.8, 0.0, 0.0])
+    assert chosen(np.array([[0.5, 0.5, 0.1]])).tolist() == [0]

@@ -10,7 +10,7 @@ from tflite_ptq.errors import DataError, MeasurementError, UserError
 from tflite_ptq.measure import custom
 from tflite_ptq.measure.direction import higher_is_better, metric_keys
 from tflite_ptq.measure.fidelity import noise_power, power, summarize
-from tflite_ptq.measure.metrics import aggregate, sample_score
+from tflite_ptq.measure.metrics import aggregate, sample_score, sample_scores
 from tflite_ptq.recipe.schema import Metric
 
 
@@ -103,8 +103,7 @@ def test_what_cannot_be_scored(
 
 def _over(name: str, outputs: np.ndarray, labels: list[int]) -> float:
     one = metric(name)
-    scores = [sample_score(one, output[None], label, None, "a") for output, label in zip(outputs, labels, strict=True)]
-    return aggregate(one, scores, labels)
+    return aggregate(one, sample_scores(one, outputs[:, None], labels, None, ["a"] * len(labels)), labels)
 
 
 def test_over_samples_as_scikit_learn_has_it() -> None:
@@ -172,13 +171,15 @@ def test_direction_and_keys() -> None:
 
 
 def test_fidelity_by_hand() -> None:
-    want, got = [np.array([3.0, 4.0]), np.array([12.0])], [np.array([3.0, 3.0]), np.array([12.5])]
-    assert power(want) == 169
-    assert noise_power(want, got) == 1.25
-    found = summarize([169, 169], [1.69, 0], [True, False])
+    # two samples of two outputs
+    want = [np.array([[3.0, 4.0], [1.0, 0.0]]), np.array([[12.0], [2.0]])]
+    got = [np.array([[3.0, 3.0], [1.0, 0.5]]), np.array([[12.5], [2.0]])]
+    assert power(want).tolist() == [169, 5]
+    assert noise_power(want, got).tolist() == [1.25, 0.25]
+    found = summarize(np.array([169.0, 169.0]), np.array([1.69, 0.0]), np.array([True, False]))
     assert found.sqnr_db == pytest.approx(10 * np.log10(200))
     assert (found.agreement, found.exact, found.samples) == (0.5, False, 2)
-    exact = summarize([1.0], [0.0], None)
+    exact = summarize(np.array([1.0]), np.array([0.0]), None)
     assert (exact.agreement, exact.sqnr_db, exact.exact) == (None, None, True)
-    silent = summarize([0.0], [1.0], None)
+    silent = summarize(np.array([0.0]), np.array([1.0]), None)
     assert (silent.sqnr_db, silent.exact) == (None, False)

@@ -83,23 +83,30 @@ def _npz(ref: SampleRef) -> dict[str, Array]:
 
 
 def _raw(ref: SampleRef, fmt: RawFormat) -> Array:
-    dtype = np.dtype(fmt.dtype).newbyteorder("<" if fmt.byte_order == "little" else ">")
+    dtype = stored_dtype(fmt)
+    if ref.index is not None:
+        return real_values(_window(Stored(ref.file, dtype, (-1,), 0), ref.index, fmt), fmt)
     count = math.prod(fmt.shape)
-    if ref.index is None:
-        expected, got = count * dtype.itemsize, ref.file.stat().st_size
-        if got != expected:
-            raise BadSample(
-                f"{ref.file}: expected {expected} bytes ({fmt.dtype} of shape {list(fmt.shape)}), got {got}; correct "
-                "dataset.format (dtype, shape; stride for a long recording) or write the file again"
-            )
-        stored = Stored(ref.file, dtype, fmt.shape, 0)
-        values = stored.values(0, count).reshape(fmt.shape)
-    else:
-        values = _window(Stored(ref.file, dtype, (-1,), 0), ref.index, fmt)
+    expected, got = count * dtype.itemsize, ref.file.stat().st_size
+    if got != expected:
+        raise BadSample(
+            f"{ref.file}: expected {expected} bytes ({fmt.dtype} of shape {list(fmt.shape)}), got {got}; correct "
+            "dataset.format (dtype, shape; stride for a long recording) or write the file again"
+        )
+    return real_values(Stored(ref.file, dtype, fmt.shape, 0).values(0, count).reshape(fmt.shape), fmt)
+
+
+def stored_dtype(fmt: RawFormat) -> np.dtype[np.generic]:
+    """As the values lie in the file."""
+    return np.dtype(fmt.dtype).newbyteorder("<" if fmt.byte_order == "little" else ">")
+
+
+def real_values(stored: Array, fmt: RawFormat) -> Array:
+    """What stored values stand for: scale * (stored - zero_point) as float32, or themselves without a scale."""
     if fmt.scale is None:
-        return values
+        return stored
     # in float64: int32 values and a zero point would lose digits in float32 before they are subtracted
-    return (fmt.scale * (values.astype(np.float64) - (fmt.zero_point or 0))).astype(np.float32)
+    return (fmt.scale * (stored.astype(np.float64) - (fmt.zero_point or 0))).astype(np.float32)
 
 
 def _window(stored: Stored, position: int, fmt: NpyFormat | RawFormat) -> Array:

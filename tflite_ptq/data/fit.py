@@ -1,4 +1,4 @@
-"""One array held against one model input: shape, dtype, finite values. Pure."""
+"""Samples held against one model input: shape, dtype, finite values. Pure."""
 
 from __future__ import annotations
 
@@ -12,22 +12,25 @@ from tflite_ptq.data.stored import Array
 from tflite_ptq.recipe.dataset import Format, ImageFormat, NpyFormat, RawFormat
 
 
-def fit(array: Array, name: str, shape: tuple[int, ...], dtype: str, place: str, fmt: Format) -> Array:
-    """``array`` as ``(1, ...)``, C-contiguous, in ``dtype``; ``shape`` includes the batch dimension, -1 is open.
+def fit(stack: Array, name: str, shape: tuple[int, ...], dtype: str, place: str, fmt: Format) -> Array:
+    """n samples ``stack`` (n, ...) as ``(n, 1, ...)``, C-contiguous, in ``dtype``; ``shape`` is the input's, with the
+    batch dimension, -1 is open.
 
-    A sample without batch dimension gets one. Integers become floats; floats become integers only where every value
-    is whole. Raises BadSample, its message beginning with ``place``.
+    Samples without batch dimension get one. Integers become floats; floats become integers only where every value
+    is whole. Raises BadSample, its message beginning with ``place`` and right where n is 1.
     """
-    whole = array if array.ndim == len(shape) else array[np.newaxis]
-    if not _matches(whole.shape, tuple(1 if axis == 0 and size == -1 else size for axis, size in enumerate(shape))):
-        got = array.shape if array.ndim != len(shape) else array.shape[1:] if array.shape[0] == 1 else array.shape
+    sample = stack.shape[1:]
+    whole = stack if len(sample) == len(shape) else stack[:, np.newaxis]
+    expected = tuple(1 if axis == 0 and size == -1 else size for axis, size in enumerate(shape))
+    if not _matches(whole.shape[1:], expected):
+        got = sample[1:] if len(sample) == len(shape) and sample[0] == 1 else sample
         raise BadSample(
             f"{place}: input '{name}': expected shape {_written(shape[1:])} {dtype}, got {_written(got)} "
-            f"{array.dtype.name}; {_hint(tuple(got), shape[1:], fmt)}"
+            f"{stack.dtype.name}; {_hint(got, shape[1:], fmt)}"
         )
-    if array.dtype.kind not in "biuf":
+    if stack.dtype.kind not in "biuf":
         raise BadSample(
-            f"{place}: input '{name}': expected {dtype}, got {array.dtype.name}; write the sample with a numeric dtype"
+            f"{place}: input '{name}': expected {dtype}, got {stack.dtype.name}; write the sample with a numeric dtype"
         )
     target = np.dtype(dtype)
     if target.kind != "f":

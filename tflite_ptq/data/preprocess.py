@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tflite_ptq.data.stored import Array
+from tflite_ptq.data.stored import Array, stacked
 from tflite_ptq.errors import DataError
 from tflite_ptq.recipe.dataset import MeanStd, Normalize, Resize, Step
 
@@ -59,8 +59,35 @@ def preprocess(value: Image.Image | Array, steps: Sequence[Step]) -> Array:
     Gives float32 from the first normalize on, the dtype it had before. ``caffe`` turns an RGB image into BGR.
     Raises DataError where a step does not fit the values.
     """
+    return _followed(_opened(value), steps).array()
+
+
+def preprocess_all(values: Sequence[Image.Image] | Array, steps: Sequence[Step]) -> Array | None:
+    """``preprocess`` of n images, or of n arrays (n, ...): (n, ...); None where the results differ in shape.
+
+    Raises DataError where a step does not fit the values of one of them; ``preprocess`` says which and why.
+    """
+    if len(values) == 1:
+        return preprocess(values[0], steps)[np.newaxis]
+    # What normalizes at the end is done on all at once: it looks at no more than the last axis.
+    end = len(steps)
+    while end and steps[end - 1].normalize is not None:
+        end -= 1
+    pictures = [_followed(_opened(value), steps[:end]) for value in values]
+    stack = stacked([picture.array() for picture in pictures])
+    if stack is None:
+        return None
+    if stack.ndim == 1:  # no axis of channels
+        return stacked([_followed(picture, steps[end:]).array() for picture in pictures])
+    return _followed(replace(pictures[0], pixels=stack), steps[end:]).array()
+
+
+def _opened(value: Image.Image | Array) -> _Picture:
     gray = not isinstance(value, Image.Image) and value.ndim == 3 and value.shape[2] == 1
-    picture = _Picture(value, "gray" if gray else "rgb")
+    return _Picture(value, "gray" if gray else "rgb")
+
+
+def _followed(picture: _Picture, steps: Sequence[Step]) -> _Picture:
     for step in steps:
         if step.normalize is not None:
             picture = _normalize(picture, step.normalize)
@@ -76,7 +103,7 @@ def preprocess(value: Image.Image | Array, steps: Sequence[Step]) -> Array:
             picture = _center_crop(picture, *step.center_crop)
         elif step.color is not None:
             picture = _color(picture, step.color)
-    return picture.array()
+    return picture
 
 
 def _resize(picture: _Picture, resize: Resize) -> _Picture:

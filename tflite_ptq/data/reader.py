@@ -8,10 +8,12 @@ from typing import Literal, Protocol, get_args
 from PIL import Image
 
 from tflite_ptq.data.bad_sample import BadSample
-from tflite_ptq.data.decode import decode, decode_image
+from tflite_ptq.data.decode import decode_image
 from tflite_ptq.data.fit import fit
 from tflite_ptq.data.index import SampleRef
-from tflite_ptq.data.preprocess import preprocess
+from tflite_ptq.data.neighbours import decode_all
+from tflite_ptq.data.piece import Piece, one_by_one
+from tflite_ptq.data.preprocess import preprocess_all
 from tflite_ptq.data.stored import Array
 from tflite_ptq.errors import DataError
 from tflite_ptq.recipe.dataset import Dataset, Dtype, ImageFormat, KeyLabels, NpzFormat
@@ -77,29 +79,57 @@ class Reader:
 
         Raises BadSample: unreadable, of the wrong shape or dtype, NaN or infinity.
         """
+        samples = self._together([ref])
+        assert samples is not None, "one sample differs from no other"
+        return {name: values[0] for name, values in samples.items()}
+
+    def pieces(self, refs: Sequence[SampleRef]) -> Iterator[Piece]:
+        """``read`` of each of ``refs``, in order, as many stacked as go together; faults are given, not raised."""
+        try:
+            samples = self._together(refs)
+        except DataError:  # one of them is bad: which one is seen one by one
+            samples = None
+        if samples is None:
+            yield from one_by_one(self.read, refs)
+        else:
+            yield Piece(len(refs), samples)
+
+    def _together(self, refs: Sequence[SampleRef]) -> dict[str, Array] | None:
+        """The inputs of n samples by name, each (n, 1, ...); None where the samples differ in shape.
+
+        Raises BadSample where one is bad; the message is right where n is 1.
+        """
+        place = refs[0].place
         if isinstance(self._format, ImageFormat):
             spec = self._specs[0]
-            pixels = self._preprocessed(decode_image(ref.file), ref)
-            return {spec.name: fit(pixels, spec.name, spec.shape, spec.dtype, ref.place, self._format)}
-        arrays = decode(ref, self._format)
+            pixels = self._preprocessed([decode_image(ref.file) for ref in refs], place)
+            return None if pixels is None else {spec.name: self._fit(pixels, spec, place)}
+        arrays = decode_all(refs, self._format)
+        if arrays is None:
+            return None
         inputs: dict[str, Array] = {}
         for spec in self._specs:
-            array = arrays[""] if "" in arrays else arrays[self._key(spec.name, arrays, ref)]
+            array: Array | None = arrays[""] if "" in arrays else arrays[self._key(spec.name, arrays, refs[0])]
+            assert array is not None
             if self._steps:
                 if array.dtype.kind not in "biuf":
                     raise BadSample(
-                        f"{ref.place}: input '{spec.name}': expected numbers, got {array.dtype.name}; write the file "
-                        "again"
+                        f"{place}: input '{spec.name}': expected numbers, got {array.dtype.name}; write the file again"
                     )
-                array = self._preprocessed(array, ref)
-            inputs[spec.name] = fit(array, spec.name, spec.shape, spec.dtype, ref.place, self._format)
+                array = self._preprocessed(array, place)
+            if array is None:
+                return None
+            inputs[spec.name] = self._fit(array, spec, place)
         return inputs
 
-    def _preprocessed(self, value: Image.Image | Array, ref: SampleRef) -> Array:
+    def _fit(self, stack: Array, spec: TensorSpec, place: str) -> Array:
+        return fit(stack, spec.name, spec.shape, spec.dtype, place, self._format)
+
+    def _preprocessed(self, values: Sequence[Image.Image] | Array, place: str) -> Array | None:
         try:
-            return preprocess(value, self._steps)
+            return preprocess_all(values, self._steps)
         except DataError as error:  # an image too small, say: this sample's fault
-            raise BadSample(f"{ref.place}: {error}") from error
+            raise BadSample(f"{place}: {error}") from error
 
     def _key(self, name: str, arrays: dict[str, Array], ref: SampleRef) -> str:
         if not isinstance(self._format, NpzFormat):

@@ -11,6 +11,7 @@ import struct
 import threading
 import zipfile
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -73,6 +74,14 @@ class Stored:
 def native(array: Array) -> Array:
     """The same values in this machine's byte order."""
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
+def stacked(arrays: Sequence[Array]) -> Array | None:
+    """n arrays of one shape and dtype as (n, ...); None where these differ."""
+    first = arrays[0]
+    if any(array.shape != first.shape or array.dtype != first.dtype for array in arrays):
+        return None
+    return np.stack(arrays)
 
 
 def unreadable(file: Path, error: Exception) -> BadSample:

@@ -1,7 +1,8 @@
 """Accuracy and fidelity of several models in one pass over the samples.
 
-Several workers, each with an interpreter of its own for every model; each sample is read once and given to all.
-Everything measured is kept by sample index, so the figures do not depend on the number of workers.
+Several workers, each with an interpreter of its own for every model; each sample is read once and given to all. Samples
+are taken in chunks, so that reading, checking and scoring cost little beside the inferences. Everything measured is
+kept by sample index, so the figures do not depend on the number of workers.
 """
 
 from __future__ import annotations
@@ -13,37 +14,30 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tflite_ptq.data.bad_sample import BadSample
 from tflite_ptq.data.index import SampleRef
+from tflite_ptq.data.piece import Piece
 from tflite_ptq.errors import DataError, MeasurementError, UserError
 from tflite_ptq.measure.crew import Counter, together
 from tflite_ptq.measure.direction import metric_keys
+from tflite_ptq.measure.evaluation import EvaluationRun
 from tflite_ptq.measure.metrics import needs_labels
-from tflite_ptq.measure.scoreboard import Evaluation, Measured, ModelPass, Scoreboard
+from tflite_ptq.measure.model_pass import ModelPass
+from tflite_ptq.measure.scoreboard import Part, Scoreboard
 from tflite_ptq.model.interpreter import Runner
 from tflite_ptq.recipe.schema import FLOAT32, Metric
 from tflite_ptq.result import SkippedSample
 
-Array = NDArray[np.generic]
-_LARGEST_CHUNK = 16
-
-
-@dataclass(frozen=True)
-class EvaluationRun:
-    """What one pass gave: for each model its evaluation, or why there is none."""
-
-    results: Mapping[str, Evaluation | UserError]
-    skipped: tuple[SkippedSample, ...]
-    samples: int
-    """How many samples were measured."""
+_CHUNK_BYTES = 2**19  # of the largest input or output, so that a chunk is worked on in the processor's cache
+_LARGEST_CHUNK = 64
+_FEWEST_CHUNKS = 32  # so that no worker waits long for the last
 
 
 def evaluate(
     models: Mapping[str, Path],
     refs: Sequence[SampleRef],
-    read: Callable[[SampleRef], Mapping[str, Array]],
+    read: Callable[[Sequence[SampleRef]], Iterable[Piece]],
     metrics: Sequence[Metric],
     threads: int,
     on_bad: Literal["stop", "skip"],
@@ -52,7 +46,7 @@ def evaluate(
 ) -> EvaluationRun:
     """Measure ``models`` (name to file) on ``refs``; the one named float32 is the yardstick of fidelity.
 
-    ``read`` gives a sample as real values by input name, each (1, ...), and must be safe to call from several
+    ``read`` gives samples that follow each other as real values by input name, and must be safe to call from several
     workers, ``threads`` of them. ``progress(done, total)`` is called by one of them. A model that cannot be opened,
     fails or puts out NaN or infinity costs itself alone. Raises ``DataError`` for an empty selection, labels that
     are missing or out of range, and a bad sample under ``stop`` (the first in order); ``MeasurementError`` for a
@@ -69,22 +63,22 @@ def evaluate(
             )
     board = Scoreboard.prepare(tuple(models), metrics, metric_keys(metrics), refs, recipe_folder)
     shared = _Shared(refs, read, on_bad, progress, board)
-    parts = together(max(1, min(threads, len(refs))), lambda worker: _work(shared, models, worker))
+    parts = together(max(1, min(threads, len(refs))), lambda number: _work(shared, models, number))
     progress(len(refs), len(refs))  # the first worker may have ended before the others
     bad = _first(part.bad for part in parts)
     if bad is not None:
         raise bad
     skips = {index: error for part in parts for index, error in part.skipped.items()}
     skipped = tuple(SkippedSample(sample=refs[i].name, reason=str(why)) for i, why in sorted(skips.items()))
-    kept = [index for index in range(len(refs)) if index not in skips]
-    if not kept:
+    kept = np.array([index for index in range(len(refs)) if index not in skips], np.int64)
+    if not kept.size:
         raise DataError(f"all {len(refs)} samples were skipped; the first: {skipped[0].reason}")
     for part in parts:
-        board.absorb(part.measured)
+        board.absorb(part.parts)
     faults = {name: _first(part.faults[name] for part in parts) for name in models}
     yardstick = FLOAT32 not in models or faults[FLOAT32] is None
     results = {name: faults[name] or board.result(name, kept, yardstick) for name in models}
-    return EvaluationRun(results, skipped, len(kept))
+    return EvaluationRun(results, skipped, [refs[index] for index in kept])
 
 
 @dataclass
@@ -105,14 +99,27 @@ def _first(faults: Iterable[_Fault]) -> UserError | None:
 
 
 @dataclass
-class _Part:
-    """What one worker found."""
+class _Worker:
+    """What one worker has of its own, and what it found."""
+
+    board: Scoreboard
+    passes: Sequence[ModelPass] = ()
+    """The models that could be opened, the yardstick first."""
+    bad: _Fault = field(default_factory=_Fault)
+    faults: dict[str, _Fault] = field(default_factory=dict)
+    """By model."""
+    skipped: dict[int, BadSample] = field(default_factory=dict)
+    measured: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What a worker sends."""
 
     bad: _Fault
-    faults: dict[str, _Fault]
-    """By model."""
-    skipped: dict[int, BadSample]
-    measured: Measured
+    faults: Mapping[str, _Fault]
+    skipped: Mapping[int, BadSample]
+    parts: Mapping[str, Part]
 
 
 @dataclass(frozen=True)
@@ -120,7 +127,7 @@ class _Shared:
     """What the workers share: samples are taken from one counter, and none past a fault that stops the pass."""
 
     refs: Sequence[SampleRef]
-    read: Callable[[SampleRef], Mapping[str, Array]]
+    read: Callable[[Sequence[SampleRef]], Iterable[Piece]]
     on_bad: Literal["stop", "skip"]
     progress: Callable[[int, int], None]
     board: Scoreboard
@@ -129,72 +136,81 @@ class _Shared:
     stop_at: Counter = field(default_factory=lambda: Counter(sys.maxsize))
 
 
-def _work(shared: _Shared, models: Mapping[str, Path], worker: int) -> _Part:
+def _work(shared: _Shared, models: Mapping[str, Path], number: int) -> _Found:
     """One worker: takes samples until there are none left. The first worker tells the progress of all."""
-    part = _Part(_Fault(), {name: _Fault() for name in models}, {}, [])
-    passes = _open(part, models)
+    mine = _Worker(shared.board.blank(), faults={name: _Fault() for name in models})
+    mine.passes = _open(mine, models)
     total = len(shared.refs)
-    chunk = max(1, min(_LARGEST_CHUNK, total // 64))
-    measured: list[int] = []
+    chunk = _chunk(mine.passes, total)
     while (start := shared.taken.add(chunk)) < total and start <= shared.stop_at.value:
-        for index in range(start, min(start + chunk, total)):
-            # Samples before a fault are still done: one of them may hold an earlier fault.
-            if index > part.bad.before:
-                break
-            sample = _sample(shared, part, index)
-            if sample is not None:
-                _measure(shared, part, passes, index, sample)
-                measured.append(index)
-        shared.stop_at.lower(part.bad.before)
+        _chunk_measured(shared, mine, start, shared.refs[start : start + chunk])
+        shared.stop_at.lower(mine.bad.before)
         done = min(shared.done.add(chunk) + chunk, total)
-        if worker == 0:
+        if number == 0:
             shared.progress(done, total)
-    part.measured = shared.board.part(measured)
-    return part
+    measured = np.array(mine.measured, np.int64)
+    return _Found(mine.bad, mine.faults, mine.skipped, mine.board.parts(measured))
 
 
-def _sample(shared: _Shared, part: _Part, index: int) -> Mapping[str, Array] | None:
-    """The sample, or None where it is bad."""
-    try:
-        return shared.read(shared.refs[index])
-    except BadSample as error:
-        if shared.on_bad == "skip":
-            part.skipped[index] = error
-        else:
-            part.bad.note(index, error)
-    except DataError as error:
-        part.bad.note(index, error)
-    return None
-
-
-def _open(part: _Part, models: Mapping[str, Path]) -> list[ModelPass]:
-    """This worker's interpreters, the yardstick first."""
+def _open(mine: _Worker, models: Mapping[str, Path]) -> list[ModelPass]:
     passes = []
     for name in sorted(models, key=lambda name: name != FLOAT32):
         try:
             passes.append(ModelPass(name, Runner(models[name], "xnnpack", 1)))
         except UserError as error:
-            part.faults[name].note(-1, error)
+            mine.faults[name].note(-1, error)
     return passes
 
 
-def _measure(
-    shared: _Shared, part: _Part, passes: Sequence[ModelPass], index: int, sample: Mapping[str, Array]
-) -> None:
-    """Gives a sample to all models."""
-    ref = shared.refs[index]
+def _chunk(passes: Sequence[ModelPass], total: int) -> int:
+    """How many samples are taken at once: the same for any number of workers, and so the same sums."""
+    sizes = [one.sample_bytes for one in passes]
+    if not sizes or None in sizes:  # samples of many shapes do not stack
+        return 1
+    fitting = _CHUNK_BYTES // max(1, *(size for size in sizes if size is not None))
+    return max(1, min(fitting, _LARGEST_CHUNK, total // _FEWEST_CHUNKS))
+
+
+def _chunk_measured(shared: _Shared, mine: _Worker, start: int, refs: Sequence[SampleRef]) -> None:
+    for piece in shared.read(refs):
+        if isinstance(piece.fault, BadSample) and shared.on_bad == "skip":
+            mine.skipped[start] = piece.fault
+        elif piece.fault is not None:
+            mine.bad.note(start, piece.fault)
+        else:
+            _measure(mine, start, piece)
+        # Samples before a fault were still done: one of them may hold an earlier fault.
+        start += piece.count
+        if start > mine.bad.before:
+            return
+
+
+def _measure(mine: _Worker, start: int, piece: Piece) -> None:
+    """Gives samples to all models; what fails on several is done again on each, to find the first that is at fault."""
+    at = slice(start, start + piece.count)
     reference: ModelPass | None = None
-    for one in passes:
-        fault = part.faults[one.name]
-        if index > fault.before:
+    for one in mine.passes:
+        fault = mine.faults[one.name]
+        if start > fault.before:
             continue
         try:
-            shared.board.measure(one, index, ref, sample, reference)
-        except DataError as error:
-            part.bad.note(index, error)
-            return
-        except MeasurementError as error:
-            fault.note(index, error)
+            mine.board.measure(one, at, piece.samples, reference)
+        except (DataError, MeasurementError) as error:
+            if piece.count > 1:
+                _measure_singly(mine, start, piece)
+                return
+            if isinstance(error, DataError):
+                mine.bad.note(start, error)
+                return
+            fault.note(start, error)
             continue
         if one.name == FLOAT32:
             reference = one
+    mine.measured += range(at.start, at.stop)
+
+
+def _measure_singly(mine: _Worker, start: int, piece: Piece) -> None:
+    for place in range(piece.count):
+        _measure(mine, start + place, piece.sample(place))
+        if start + place >= mine.bad.before:
+            return

@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 
 from tflite_ptq.errors import DataError, MeasurementError
 from tflite_ptq.measure.ranking import roc_auc
+from tflite_ptq.measure.top_k import TOP, Label, class_index, class_of, hits
 from tflite_ptq.recipe.schema import UNLABELLED_METRICS, Metric
 
 Array = NDArray[np.generic]
-Label = Union[int, float, None]
 Score = Union[float, NDArray[np.float64]]
-_TOP = {"top1": 1, "top5": 5}
 
 
 def needs_labels(metric: Metric) -> bool:
@@ -41,8 +40,8 @@ def sample_score(metric: Metric, output: Array, label: Label, sample_input: Arra
         return float(np.abs(error).mean()) if metric.name == "reconstruction_mae" else float((error * error).mean())
     if label is None:
         raise DataError(f"{sample}: has no label, and metric {metric.name} needs one; set dataset.evaluation.labels")
-    if metric.name in _TOP:
-        return _hit(metric.name, output, label, sample)
+    if metric.name in TOP:
+        return float(hits(metric.name, output[np.newaxis], [label], [sample])[0])
     if metric.name == "roc_auc":
         return _ranked(output, label, sample)
     if output.size != 1:
@@ -54,17 +53,28 @@ def sample_score(metric: Metric, output: Array, label: Label, sample_input: Arra
     return abs(off) if metric.name == "mae" else off * off
 
 
-def aggregate(metric: Metric, scores: Sequence[Score], labels: Sequence[Label]) -> float:
-    """One figure from the values of ``sample_score`` and the labels, both in sample order.
+def sample_scores(
+    metric: Metric, outputs: Array, labels: Sequence[Label], inputs: Array | None, samples: Sequence[str]
+) -> NDArray[np.float64]:
+    """``sample_score`` of n samples, (n,) or (n, K); ``outputs`` and ``inputs`` are (n, ...)."""
+    if metric.name in TOP:
+        return hits(metric.name, outputs, labels, samples)
+    fed = [None] * len(outputs) if inputs is None else inputs
+    every = zip(outputs, labels, fed, samples, strict=True)
+    return np.array([sample_score(metric, output, label, one, sample) for output, label, one, sample in every])
+
+
+def aggregate(metric: Metric, scores: NDArray[np.float64], labels: Sequence[Label]) -> float:
+    """One figure from the values of ``sample_scores`` and the labels, both in sample order.
 
     The mean, added exactly (``math.fsum``), except for roc_auc. Raises ``MeasurementError`` where there is none.
     """
-    if not scores:
+    if not len(scores):
         raise MeasurementError(f"metric {metric.name}: there is no sample to measure")
     if metric.name == "roc_auc":
-        classes = [_class_index(label, "dataset.evaluation") for label in labels]
-        return roc_auc(np.asarray(scores, dtype=np.float64), np.asarray(classes, dtype=np.int64))
-    return math.fsum(float(score) for score in scores) / len(scores)
+        classes = [class_index(label, "dataset.evaluation") for label in labels]
+        return roc_auc(scores, np.asarray(classes, dtype=np.int64))
+    return math.fsum(scores) / len(scores)
 
 
 def _difference(metric: Metric, output: Array, sample_input: Array | None) -> NDArray[np.float64]:
@@ -77,46 +87,7 @@ def _difference(metric: Metric, output: Array, sample_input: Array | None) -> ND
     return np.asarray(output, np.float64) - np.asarray(sample_input, np.float64)
 
 
-def _class_index(label: Label, sample: str) -> int:
-    if label is None:
-        raise DataError(f"{sample}: has no label; set dataset.evaluation.labels")
-    if label != int(label):
-        raise DataError(f"{sample}: label {label} is not a class index; use mae or mse for numeric targets")
-    return int(label)
-
-
-def _checked(label: Label, classes: int, sample: str) -> int:
-    index = _class_index(label, sample)
-    if not 0 <= index < classes:
-        raise DataError(
-            f"{sample}: label {index} is out of range: the output has {classes} classes (0 to {classes - 1}); "
-            "correct the labels or dataset.classes"
-        )
-    return index
-
-
-def _hit(name: str, output: Array, label: Label, sample: str) -> float:
-    # (1, ..., K) -> (K,)
-    scores: NDArray[np.float64] = output.reshape(-1).astype(np.float64)
-    if output.ndim == 0 or scores.size != output.shape[-1]:
-        raise MeasurementError(
-            f"metric {name}: the output has shape {output.shape}, not one score a class (1, K); "
-            "name another output or use a module:function metric"
-        )
-    if scores.size == 1 and name == "top1":
-        return float(bool(scores[0] > 0.5) == bool(_checked(label, 2, sample)))
-    best = _TOP[name]
-    if best > scores.size:
-        raise MeasurementError(f"metric {name}: the output has only {scores.size} classes; use top1")
-    index = _checked(label, scores.size, sample)
-    if best == 1:
-        return float(int(scores.argmax()) == index)
-    # Ties go to the lower index, as arg max does; quantized scores tie often.
-    ahead = int((scores > scores[index]).sum()) + int((scores[:index] == scores[index]).sum())
-    return float(ahead < best)
-
-
 def _ranked(output: Array, label: Label, sample: str) -> Score:
     scores: NDArray[np.float64] = output.reshape(-1).astype(np.float64)
-    _checked(label, max(scores.size, 2), sample)
+    class_of(label, max(scores.size, 2), sample)
     return float(scores[0]) if scores.size == 1 else scores

@@ -11,114 +11,52 @@ from numpy.typing import NDArray
 
 from tflite_ptq.data.index import SampleRef
 from tflite_ptq.errors import MeasurementError
-from tflite_ptq.measure import custom, fidelity
-from tflite_ptq.measure.metrics import Score, aggregate, sample_score
-from tflite_ptq.model.interpreter import Runner
+from tflite_ptq.measure import classes, custom, fidelity
+from tflite_ptq.measure.columns import Columns, Indices, Rows
+from tflite_ptq.measure.evaluation import Evaluation
+from tflite_ptq.measure.metrics import aggregate, sample_scores
+from tflite_ptq.measure.model_pass import ModelPass, reconstructed
 from tflite_ptq.recipe.schema import FLOAT32, Metric
 from tflite_ptq.result import Fidelity
 
 Array = NDArray[np.generic]
-Reals = NDArray[np.float64]
+_SCORE, _OUTPUT = "score:", "output:"
+_SIGNAL, _NOISE, _AGREES, _PREDICTED, _MARGIN = "signal", "noise", "agrees", "predicted", "margin"
+
+
+@dataclass
+class Sheet:
+    """What one model scored; ``failed`` holds by metric the error of the lowest sample index."""
+
+    columns: Columns
+    failed: dict[int, tuple[int, MeasurementError]] = field(default_factory=dict)
+    without_fidelity: str | None = None
+
+    def fail(self, metric: int, index: int, error: MeasurementError) -> None:
+        """Keep the error of ``metric`` unless there is one at a lower index."""
+        if metric not in self.failed or index < self.failed[metric][0]:
+            self.failed[metric] = index, error
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """One model's figures. ``scores`` holds each built-in metric's value per measured sample, in sample order, for
-    paired comparisons; ``failed`` says why a metric has no figure; ``notes`` why fidelity is missing."""
+class Part:
+    """What one worker measured of one model."""
 
-    metrics: Mapping[str, float]
-    failed: Mapping[str, MeasurementError]
-    scores: Mapping[str, NDArray[np.float64]]
-    fidelity: Fidelity | None
-    samples: int
-    notes: tuple[str, ...] = ()
-
-
-@dataclass
-class ModelPass:
-    """One thread's interpreter of one model, with the outputs of the sample it saw last."""
-
-    name: str
-    runner: Runner
-    outputs: dict[str, Array] = field(default_factory=dict)
-    reals: list[Reals] = field(default_factory=list)
-    """The outputs in the model's order, flattened."""
-    only_input: str | None = field(init=False)
-
-    def __post_init__(self) -> None:
-        inputs = self.runner.inputs
-        self.only_input = inputs[0].name if len(inputs) == 1 else None
-        self.output_names = [info.name for info in self.runner.outputs]
-
-    def run(self, sample: Mapping[str, Array], ref: SampleRef) -> None:
-        """Raises ``MeasurementError`` where the model fails or an output is NaN or infinite."""
-        if self.only_input is not None and len(sample) == 1 and self.only_input not in sample:
-            # One input, one array: there is nothing to confuse, and published models name theirs otherwise.
-            sample = {self.only_input: next(iter(sample.values()))}
-        self.outputs = self.runner.run(sample)
-        self.reals = [self.outputs[name].ravel().astype(np.float64) for name in self.output_names]
-        # One pass finds any NaN or infinity; float64 squares of float32 values cannot overflow.
-        self.power = fidelity.power(self.reals)
-        if not np.isfinite(self.power):
-            name, values = next(
-                (name, values)
-                for name, values in zip(self.output_names, self.reals, strict=True)
-                if not np.isfinite(values).all()
-            )
-            raise MeasurementError(
-                f"{self.runner.path}: output '{name}' of {self.name} holds "
-                f"{int((~np.isfinite(values)).sum())} NaN or infinite values of {values.size} on sample {ref.name}; "
-                "check the model and the preprocessing with that sample"
-            )
-
-
-@dataclass
-class _Columns:
-    """One model's values by sample index."""
-
-    scores: list[list[Score]]
-    signal: list[float]
-    noise: list[float]
-    agrees: list[bool]
-    outputs: list[dict[str, Array] | None]
-    failed: dict[int, dict[int, MeasurementError]] = field(default_factory=dict)
-    without_fidelity: str | None = None
-    ranked: bool = False
-
-    @classmethod
-    def empty(cls, metrics: int, samples: int) -> _Columns:
-        """Room for ``samples``; NaN where nothing was measured yet."""
-        blank = [float("nan")] * samples
-        return cls([list(blank) for _ in range(metrics)], blank[:], blank[:], [False] * samples, [None] * samples)
-
-
-@dataclass
-class _Rows:
-    """One model's values at some sample indices: what a worker sends."""
-
-    scores: list[list[Score]]
-    signal: list[float]
-    noise: list[float]
-    agrees: list[bool]
-    outputs: list[dict[str, Array] | None]
-    failed: dict[int, dict[int, MeasurementError]]
+    rows: Rows
+    failed: Mapping[int, tuple[int, MeasurementError]]
     without_fidelity: str | None
-    ranked: bool
-
-
-Measured = list[tuple[str, list[int], _Rows]]
-"""By model, the sample indices and the values at them."""
 
 
 @dataclass
 class Scoreboard:
-    """Filled by several workers, each at its own sample indices; read when all their parts are absorbed."""
+    """Filled by several workers, each with a copy (``blank``) and at its own sample indices; read when all their parts
+    are absorbed."""
 
     metrics: Sequence[Metric]
     keys: Sequence[str]
     refs: Sequence[SampleRef]
     functions: Mapping[str, custom.Function]
-    columns: Mapping[str, _Columns]
+    sheets: Mapping[str, Sheet]
 
     @classmethod
     def prepare(
@@ -131,160 +69,144 @@ class Scoreboard:
     ) -> Scoreboard:
         """Loads the functions of the user's; raises ``MeasurementError`` where that fails."""
         functions = {metric.name: custom.load(metric.name, recipe_folder) for metric in metrics if metric.custom}
-        return cls(metrics, keys, refs, functions, {name: _Columns.empty(len(metrics), len(refs)) for name in models})
+        return cls(metrics, keys, refs, functions, {name: Sheet(Columns(len(refs))) for name in models})
 
-    def measure(
-        self, one: ModelPass, index: int, ref: SampleRef, sample: Mapping[str, Array], reference: ModelPass | None
-    ) -> None:
-        """Run ``one`` on a sample and keep what it scored, against the outputs that ``reference`` gave on it.
+    def blank(self) -> Scoreboard:
+        """One with nothing on it."""
+        sheets = {name: Sheet(Columns(len(self.refs))) for name in self.sheets}
+        return Scoreboard(self.metrics, self.keys, self.refs, self.functions, sheets)
+
+    def measure(self, one: ModelPass, at: slice, samples: Mapping[str, Array], reference: ModelPass | None) -> None:
+        """Run ``one`` on the samples at the indices ``at``, each input (n, *shape), and keep what it scored, against
+        the outputs that ``reference`` gave on them.
 
         Raises ``MeasurementError`` where the model fails, ``DataError`` for a label that cannot be.
         """
-        one.run(sample, ref)
-        mine = self.columns[one.name]
-        mine.signal[index] = one.power
+        refs = self.refs[at]
+        one.run(samples, refs)
+        sheet = self.sheets[one.name]
+        sheet.columns.put(_SIGNAL, at, one.power)
         if self.functions:
-            mine.outputs[index] = one.outputs
+            for name, values in one.outputs.items():
+                sheet.columns.put(_OUTPUT + name, at, values)
         for number, metric in enumerate(self.metrics):
-            if metric.custom or number in mine.failed:
+            if metric.custom or number in sheet.failed:
                 continue
             try:
-                output = _scored(metric, one)
-                fed = _same_shape(sample, output) if "reconstruction" in metric.name + metric.score else None
-                mine.scores[number][index] = sample_score(metric, output, ref.label, fed, ref.place)
+                output = one.outputs[one.scored(metric)]
+                fed = reconstructed(samples, output) if "reconstruction" in metric.name + metric.score else None
+                labels, places = [ref.label for ref in refs], [ref.place for ref in refs]
+                sheet.columns.put(f"{_SCORE}{number}", at, sample_scores(metric, output, labels, fed, places))
             except MeasurementError as error:
-                # Not raised: the other metrics can still be had.
-                mine.failed.setdefault(number, {})[index] = error
+                sheet.fail(number, at.start, error)  # not raised: the other metrics can still be had
+        self._classify(sheet, one, at, samples)
         if reference is not None:
-            self._compare(mine, one, reference, index, sample)
+            _compare(sheet, one, at, samples, reference)
 
-    def part(self, indices: Sequence[int]) -> Measured:
-        """What this worker measured at ``indices``."""
-        return [
-            (
-                name,
-                list(indices),
-                _Rows(
-                    [[scores[i] for i in indices] for scores in mine.scores],
-                    [mine.signal[i] for i in indices],
-                    [mine.noise[i] for i in indices],
-                    [mine.agrees[i] for i in indices],
-                    [mine.outputs[i] for i in indices] if self.functions else [],
-                    mine.failed,
-                    mine.without_fidelity,
-                    mine.ranked,
-                ),
-            )
-            for name, mine in self.columns.items()
-        ]
+    def parts(self, at: Indices) -> dict[str, Part]:
+        """What this worker measured, by model; ``at``: at which indices."""
+        return {
+            name: Part(sheet.columns.rows(at), sheet.failed, sheet.without_fidelity)
+            for name, sheet in self.sheets.items()
+        }
 
-    def absorb(self, measured: Measured) -> None:
-        """Takes in a worker's part."""
-        for name, indices, rows in measured:
-            mine = self.columns[name]
-            for place, index in enumerate(indices):
-                mine.signal[index], mine.noise[index] = rows.signal[place], rows.noise[place]
-                mine.agrees[index] = rows.agrees[place]
-                if rows.outputs:
-                    mine.outputs[index] = rows.outputs[place]
-                for scores, column in zip(rows.scores, mine.scores, strict=True):
-                    column[index] = scores[place]
-            for number, failed in rows.failed.items():
-                mine.failed.setdefault(number, {}).update(failed)
-            mine.without_fidelity = mine.without_fidelity or rows.without_fidelity
-            mine.ranked = mine.ranked or rows.ranked
+    def absorb(self, parts: Mapping[str, Part]) -> None:
+        """Takes in what a worker measured."""
+        for name, part in parts.items():
+            sheet = self.sheets[name]
+            sheet.columns.absorb(part.rows)
+            sheet.without_fidelity = sheet.without_fidelity or part.without_fidelity
+            for metric, (index, error) in part.failed.items():
+                sheet.fail(metric, index, error)
 
-    def result(self, name: str, kept: Sequence[int], yardstick: bool) -> Evaluation:
+    def result(self, name: str, kept: Indices, yardstick: bool) -> Evaluation:
         """The figures of a model over the samples at ``kept``; ``yardstick``: float32 was measured on all of them."""
-        mine = self.columns[name]
+        sheet = self.sheets[name]
         labels = [self.refs[index].label for index in kept]
         figures: dict[str, float] = {}
         failed: dict[str, MeasurementError] = {}
         scores: dict[str, NDArray[np.float64]] = {}
         for number, (metric, key) in enumerate(zip(self.metrics, self.keys, strict=True)):
             try:
-                if number in mine.failed:
-                    raise mine.failed[number][min(mine.failed[number])]
+                if number in sheet.failed:
+                    raise sheet.failed[number][1]
                 if metric.custom:
-                    figures[key] = self._custom(metric, mine, kept)
+                    figures[key] = self._custom(metric, sheet.columns, kept)
                     continue
-                values = [mine.scores[number][index] for index in kept]
-                scores[key] = np.asarray(values, np.float64)
+                values = sheet.columns.reals(f"{_SCORE}{number}", kept)
+                if values is None:
+                    raise _uneven(metric)
+                scores[key] = values
                 figures[key] = aggregate(metric, values, labels)
             except MeasurementError as error:
                 failed[key] = error
         measured: Fidelity | None = None
         notes: tuple[str, ...] = ()
-        if name != FLOAT32 and FLOAT32 in self.columns:
-            measured, notes = self._fidelity(mine, kept, yardstick)
-        return Evaluation(figures, failed, scores, measured, len(kept), notes)
+        if name != FLOAT32 and FLOAT32 in self.sheets:
+            measured, notes = self._fidelity(sheet, kept, yardstick)
+        predicted, margins = sheet.columns.whole(_PREDICTED, kept), sheet.columns.reals(_MARGIN, kept)
+        return Evaluation(
+            metrics=figures,
+            failed=failed,
+            scores=scores,
+            predicted=None if predicted is None or (predicted < 0).any() else predicted,
+            margins=None if margins is None or np.isnan(margins).any() else margins,
+            fidelity=measured,
+            samples=len(kept),
+            notes=notes,
+        )
 
-    def _compare(
-        self, mine: _Columns, one: ModelPass, reference: ModelPass, index: int, sample: Mapping[str, Array]
-    ) -> None:
-        order = _matched(one, reference)
-        wanted = reference.reals
-        if order is None or any(a.size != b.size for a, b in zip(wanted, order, strict=True)):
-            mine.without_fidelity = (
-                f"fidelity is not measured: the outputs ({', '.join(one.output_names)}) are not those of float32 "
-                f"({', '.join(reference.output_names)})"
-            )
+    def _classify(self, sheet: Sheet, one: ModelPass, at: slice, samples: Mapping[str, Array]) -> None:
+        scores = one.class_scores(self.metrics, samples)
+        if scores is None:
             return
-        mine.noise[index] = fidelity.noise_power(wanted, order)
-        first = reference.outputs[reference.output_names[0]]
-        # An output of the input's own shape reconstructs it: its largest value is no class.
-        if fidelity.scores_classes(first.shape) and _same_shape(sample, first) is None:
-            mine.ranked = True
-            mine.agrees[index] = bool(wanted[0].argmax() == order[0].argmax())
+        predicted = classes.chosen(scores)
+        sheet.columns.put(_PREDICTED, at, predicted)
+        possible = range(max(scores.shape[1], 2))
+        labels = [ref.label for ref in self.refs[at]]
+        if all(label is not None and label in possible for label in labels):
+            sheet.columns.put(_MARGIN, at, classes.margins(scores, predicted, np.array(labels, np.int64)))
 
-    def _fidelity(
-        self, mine: _Columns, kept: Sequence[int], yardstick: bool
-    ) -> tuple[Fidelity | None, tuple[str, ...]]:
+    def _fidelity(self, sheet: Sheet, kept: Indices, yardstick: bool) -> tuple[Fidelity | None, tuple[str, ...]]:
         if not yardstick:
             return None, ("fidelity is not measured: float32 failed on these samples",)
-        if mine.without_fidelity is not None:
-            return None, (mine.without_fidelity,)
-        signal = self.columns[FLOAT32].signal
-        agrees = [mine.agrees[i] for i in kept] if mine.ranked else None
-        return fidelity.summarize([signal[i] for i in kept], [mine.noise[i] for i in kept], agrees), ()
+        if sheet.without_fidelity is not None:
+            return None, (sheet.without_fidelity,)
+        signal, noise = self.sheets[FLOAT32].columns.reals(_SIGNAL, kept), sheet.columns.reals(_NOISE, kept)
+        assert signal is not None and noise is not None, "measured on every sample that was kept"
+        agrees = sheet.columns.get(_AGREES, kept)
+        return fidelity.summarize(signal, noise, None if agrees is None else agrees.astype(np.bool_)), ()
 
-    def _custom(self, metric: Metric, mine: _Columns, kept: Sequence[int]) -> float:
-        rows = [row for row in (mine.outputs[index] for index in kept) if row is not None]
-        # (1, ...) a sample -> (N, ...)
-        joined = {name: np.concatenate([np.atleast_1d(row[name]) for row in rows]) for name in rows[0]}
+    def _custom(self, metric: Metric, columns: Columns, kept: Indices) -> float:
+        joined: dict[str, Array] = {}
+        for key in columns.keys(_OUTPUT):
+            values = columns.get(key, kept)
+            if values is None:
+                raise _uneven(metric)
+            # (N, 1, ...) -> (N, ...)
+            joined[key.removeprefix(_OUTPUT)] = values.reshape(-1, *values.shape[2:])
         labels = [self.refs[index].label for index in kept]
         known = np.asarray(labels) if all(label is not None for label in labels) else None
         return custom.call(metric.name, self.functions[metric.name], joined, known)
 
 
-def _scored(metric: Metric, one: ModelPass) -> Array:
-    """The output that ``metric`` scores: the one named, or the only one."""
-    names = one.output_names
-    if len(names) == 1 and metric.output in (None, names[0]):
-        return one.outputs[names[0]]
-    if metric.output is None:
-        raise MeasurementError(
-            f"metric {metric.name}: the model has {len(names)} outputs ({', '.join(names)}); "
-            f"say which one is scored: {{name: {metric.name}, output: {names[0]}}}"
+def _compare(sheet: Sheet, one: ModelPass, at: slice, samples: Mapping[str, Array], reference: ModelPass) -> None:
+    wanted, got = list(reference.reals.values()), one.reals_as(reference)
+    if got is None:
+        sheet.without_fidelity = (
+            f"fidelity is not measured: the outputs ({', '.join(one.output_names)}) are not those of float32 "
+            f"({', '.join(reference.output_names)})"
         )
-    if metric.output not in one.outputs:
-        raise MeasurementError(
-            f"metric {metric.name}: the model has no output '{metric.output}'; its outputs are {', '.join(names)}"
-        )
-    return one.outputs[metric.output]
+        return
+    sheet.columns.put(_NOISE, at, fidelity.noise_power(wanted, got))
+    first = reference.outputs[reference.output_names[0]]
+    # An output of the input's own shape reconstructs it: its largest value is no class.
+    if fidelity.scores_classes(first.shape[1:]) and reconstructed(samples, first) is None:
+        sheet.columns.put(_AGREES, at, wanted[0].argmax(axis=1) == got[0].argmax(axis=1))
 
 
-def _same_shape(sample: Mapping[str, Array], output: Array) -> Array | None:
-    """The one input that an output of this shape can be the reconstruction of."""
-    candidates = [values for values in sample.values() if values.shape == output.shape]
-    return candidates[0] if len(candidates) == 1 else None
-
-
-def _matched(one: ModelPass, reference: ModelPass) -> list[Reals] | None:
-    """``one``'s outputs in the order of the reference's, by name (or the only one); None where they differ."""
-    if one.output_names == reference.output_names or len(one.output_names) == len(reference.output_names) == 1:
-        return one.reals
-    by_name = dict(zip(one.output_names, one.reals, strict=True))
-    if by_name.keys() != set(reference.output_names):
-        return None
-    return [by_name[name] for name in reference.output_names]
+def _uneven(metric: Metric) -> MeasurementError:
+    return MeasurementError(
+        f"metric {metric.name}: an output changes its shape from sample to sample, and the metric needs one shape for "
+        "all; give the model's inputs one shape under model.inputs"
+    )

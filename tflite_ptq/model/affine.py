@@ -73,10 +73,12 @@ def _quantize(
     limits = np.iinfo(dtype.name)
     # float32 cannot hold every int32; it holds every sum of the narrower dtypes.
     work: DTypeLike = np.float64 if dtype.itemsize >= 4 else np.float32
-    ratio: Real = real.astype(work, copy=False) / scale.astype(work)
-    shifted = np.rint(ratio) + zero_point.astype(work)
-    clipped: Array = np.clip(shifted, limits.min, limits.max)
-    return clipped.astype(dtype)
+    # one array, worked on in place
+    values: Real = np.asarray(real.astype(work, copy=False) / scale.astype(work))
+    np.rint(values, out=values)
+    values += zero_point.astype(work)
+    np.clip(values, limits.min, limits.max, out=values)
+    return values.astype(dtype)
 
 
 def _dequantize(quantized: Array, scale: NDArray[np.float64], zero_point: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -127,21 +127,41 @@ class Runner:
         the values. Raises ``MeasurementError`` for missing or unknown names, wrong shapes or dtypes, and where the
         interpreter fails.
         """
+        outputs = self.run_all({name: value[np.newaxis] for name, value in inputs.items()})
+        return {name: values[0, ...] for name, values in outputs.items()}
+
+    def run_all(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """``run`` on each of n samples, one inference each: inputs and outputs are (n, *shape).
+
+        Raises ``MeasurementError`` as ``run`` does, and where an output's shape changes from sample to sample.
+        """
         if inputs.keys() != self._by_name.keys():
             raise MeasurementError(self._wrong_names(inputs))
-        interpreter = self._interpreter
+        fed: list[tuple[int, Array]] = []
         for slot in self._inputs:
-            value = inputs[slot.name]
-            if value.shape != slot.shape:
-                self._resize(slot, value.shape)
-            interpreter.set_tensor(slot.index, value if value.dtype == slot.dtype else self._converted(slot, value))
-        interpreter.reset_all_variables()
-        self.invoke()
-        results: dict[str, Array] = {}
-        for slot in self._outputs:
-            raw = interpreter.get_tensor(slot.index)
-            results[slot.name] = raw if slot.scale is None else dequantize(raw, slot.scale, slot.zero_point)
-        return results
+            values = inputs[slot.name]
+            if values.shape[1:] != slot.shape:
+                self._resize(slot, values.shape[1:])
+            fed.append((slot.index, values if values.dtype == slot.dtype else self._converted(slot, values)))
+        interpreter = self._interpreter
+        raws: list[Array] = []
+        count = min((len(values) for _, values in fed), default=1)
+        for sample in range(count):
+            for index, values in fed:
+                interpreter.set_tensor(index, values[sample, ...])
+            interpreter.reset_all_variables()
+            self.invoke()
+            for place, slot in enumerate(self._outputs):
+                raw = interpreter.get_tensor(slot.index)
+                if sample == 0:
+                    raws.append(np.empty((count, *raw.shape), raw.dtype))
+                elif raw.shape != raws[place].shape[1:]:
+                    raise MeasurementError(f"{self.path}: output '{slot.name}' changes its shape from sample to sample")
+                raws[place][sample] = raw
+        return {
+            slot.name: raw if slot.scale is None else dequantize(raw, slot.scale, slot.zero_point)
+            for slot, raw in zip(self._outputs, raws, strict=True)
+        }
 
     def set_raw(self, position: int, value: Array) -> None:
         """Copy ``value`` (own dtype, current shape) into the input at ``position`` of ``inputs``."""

@@ -158,11 +158,16 @@ def _closeness(model: Editable, prepared: _Prepared) -> Closeness:
     run = Outputs(model)
     noise = []
     for wanted, values in zip(prepared.wanted, as_inputs(model, prepared.names, prepared.samples), strict=True):
-        noise.append(noise_power(wanted, run(values)))
+        noise.append(noise_power(_rows(wanted), _rows(run(values)))[0])
     if not np.isfinite(noise).all():
         raise MeasurementError("the model's outputs hold NaN or infinity")
-    fidelity = summarize([power(wanted) for wanted in prepared.wanted], noise, None)
+    signal = [power(_rows(wanted))[0] for wanted in prepared.wanted]
+    fidelity = summarize(np.array(signal), np.array(noise), None)
     return Closeness(sqnr_db=fidelity.sqnr_db, exact=fidelity.exact)
+
+
+def _rows(outputs: Sequence[Floats]) -> list[Floats]:
+    return [values.reshape(1, -1) for values in outputs]
 
 
 def _shown(name: str, error: ErrorOfTensor | None) -> TensorError:

@@ -165,7 +165,7 @@ def _evaluate(request: Evaluate, progress: ReportProgress) -> Evaluation:
     outcome = evaluate(
         {name: Path(path) for name, path in request.models.items()},
         chosen.evaluation,
-        reader.read,
+        reader.pieces,
         request.metrics,
         threads=cores(),
         on_bad=request.dataset.on_bad_sample,

@@ -1,0 +1,64 @@
+"""Whether the labelled class is among the k with the highest scores. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Union
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tflite_ptq.errors import DataError, MeasurementError
+from tflite_ptq.measure.classes import chosen
+
+Array = NDArray[np.generic]
+Label = Union[int, float, None]
+TOP = {"top1": 1, "top5": 5}
+"""How many classes a top-k metric lets the labelled one be among."""
+
+
+def hits(name: str, outputs: Array, labels: Sequence[Label], samples: Sequence[str]) -> NDArray[np.float64]:
+    """1.0 for a hit and 0.0 for a miss, (n,), of ``name`` (``top1`` or ``top5``) on ``outputs`` (n, 1, ..., K).
+
+    Among equal scores the lower index comes first, as with arg max; quantized scores tie often. One score a sample is
+    the probability of class 1. Raises ``DataError`` for a label that is missing or out of range (the first in order),
+    ``MeasurementError`` for outputs that are no scores of k classes.
+    """
+    # (n, 1, ..., K) -> (n, K)
+    scores: NDArray[np.float64] = outputs.reshape(len(outputs), -1).astype(np.float64)
+    count = scores.shape[1]
+    if outputs.ndim == 1 or count != outputs.shape[-1]:
+        raise MeasurementError(
+            f"metric {name}: the output has shape {outputs.shape[1:]}, not one score a class (1, K); "
+            "name another output or use a module:function metric"
+        )
+    best = TOP[name]
+    if best > count:
+        raise MeasurementError(f"metric {name}: the output has only {count} classes; use top1")
+    classes = np.array([class_of(label, max(count, 2), sample) for label, sample in zip(labels, samples, strict=True)])
+    if best == 1:
+        return np.asarray(chosen(scores) == classes, np.float64)
+    # (n, 1): the score of the labelled class
+    own = scores[np.arange(len(scores)), classes][:, np.newaxis]
+    ahead = (scores > own) | ((scores == own) & (np.arange(count) < classes[:, np.newaxis]))
+    return np.asarray(ahead.sum(axis=1) < best, np.float64)
+
+
+def class_index(label: Label, sample: str) -> int:
+    """``label`` as a whole number; raises ``DataError`` where it is none."""
+    if label is None:
+        raise DataError(f"{sample}: has no label; set dataset.evaluation.labels")
+    if label != int(label):
+        raise DataError(f"{sample}: label {label} is not a class index; use mae or mse for numeric targets")
+    return int(label)
+
+
+def class_of(label: Label, classes: int, sample: str) -> int:
+    """``label`` as one of ``classes`` classes; raises ``DataError`` where it is none."""
+    index = class_index(label, sample)
+    if not 0 <= index < classes:
+        raise DataError(
+            f"{sample}: label {index} is out of range: the output has {classes} classes (0 to {classes - 1}); "
+            "correct the labels or dataset.classes"
+        )
+    return index
