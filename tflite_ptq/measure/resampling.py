@@ -6,12 +6,13 @@ A resample is told as counts: how often it holds each sample, (R, N) for R resam
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import bootstrap
+from scipy.stats import DegenerateDataWarning, bootstrap
 
 from tflite_ptq.measure.proportions import CONFIDENCE
 from tflite_ptq.result import Interval
@@ -56,15 +57,18 @@ def resampled(statistics: Sequence[Statistic], samples: int, most: int = _MOST_R
         counts = _counts(drawn, samples)
         return np.stack([statistic.of(counts) for statistic in statistics])
 
-    found = bootstrap(
-        (np.arange(samples),),
-        figures,
-        vectorized=True,
-        n_resamples=count,
-        batch=max(1, _BATCH // samples),
-        method="percentile",
-        rng=np.random.default_rng(_SEED),
-    )
+    with warnings.catch_warnings():
+        # A resample without a figure makes scipy's own interval NaN, of which it warns; ours leaves it out.
+        warnings.simplefilter("ignore", DegenerateDataWarning)
+        found = bootstrap(
+            (np.arange(samples),),
+            figures,
+            vectorized=True,
+            n_resamples=count,
+            batch=max(1, _BATCH // samples),
+            method="percentile",
+            rng=np.random.default_rng(_SEED),
+        )
     return np.asarray(found.bootstrap_distribution, np.float64)
 
 
