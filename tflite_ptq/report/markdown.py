@@ -7,6 +7,7 @@ import re
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from tflite_ptq.report import units
+from tflite_ptq.report.class_tables import MOST_REGRESSIONS, class_table, classified, confusions
 from tflite_ptq.report.columns import columns, sqnr
 from tflite_ptq.result import Report, TensorInfo
 
@@ -36,9 +37,22 @@ def render(report: Report) -> str:
         check_measured=units.check_measured,
         sqnr=sqnr,
         tensor=_tensor,
+        metric_value=units.metric_value,
+        metric_change=units.metric_change,
+        metric_interval=units.metric_interval,
+        change_interval=units.change_interval,
+        probability=units.probability,
+        class_table=class_table,
+        classified=classified,
+        confusions=confusions,
     )
     template = environment.get_template("report.md.j2")
-    return template.render(report=report, columns=columns(report.variants), dash=units.NOT_MEASURED)
+    return template.render(
+        report=report,
+        columns=columns(report.variants),
+        dash=units.NOT_MEASURED,
+        most_regressions=MOST_REGRESSIONS,
+    )
 
 
 def plain(text: object) -> str:
