@@ -50,12 +50,14 @@ def class_table(variants: Sequence[VariantResult]) -> ClassTable | None:
 
 
 def confusions(variants: Sequence[VariantResult]) -> tuple[tuple[str, Classes], ...]:
-    """The variants whose confusion matrix is small enough to be read."""
-    return tuple((name, one) for name, one in classified(variants) if 0 < len(one.confusion) <= MOST_CONFUSED)
+    """The variants whose confusion matrix is small enough to be read and not that of one before (quantization often
+    changes no answer)."""
+    unlike = {classes.confusion: (name, classes) for name, classes in reversed(classified(variants))}
+    return tuple(one for matrix, one in reversed(unlike.items()) if 0 < len(matrix) <= MOST_CONFUSED)
 
 
 def _recall(found: ClassResult | None) -> str:
     if found is None or found.recall is None:
         return units.NOT_MEASURED
-    change = "" if found.change is None else f" ({units.metric_change('top1', found.change)})"
+    change = "" if not found.change else f" ({units.metric_change('top1', found.change)})"
     return units.share(found.recall) + change
