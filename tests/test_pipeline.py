@@ -16,6 +16,8 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.stats import binomtest
+from sklearn.metrics import confusion_matrix
 
 pytestmark = pytest.mark.slow
 Array = NDArray[Any]
@@ -191,7 +193,22 @@ def test_figures_by_hand(name: str, evaluated_on_all: Run) -> None:
     top1 = float(np.mean(got.argmax(axis=1) == labels))
     yardstick = float(np.mean(reference.argmax(axis=1) == labels))
     change = None if name == "float32" else pytest.approx(top1 - yardstick)
-    assert whole.variant(name)["accuracy"] == {"top1": {"value": pytest.approx(top1), "change": change}}
+    measured = whole.variant(name)["accuracy"]["top1"]
+    assert (measured["value"], measured["change"]) == (pytest.approx(top1), change)
+    right, was = got.argmax(axis=1) == labels, reference.argmax(axis=1) == labels
+    wilson = binomtest(int(right.sum()), len(labels)).proportion_ci(method="wilson")
+    assert measured["interval"] == {"low": wilson.low, "high": wilson.high, "confidence": 0.95}
+    lost, won = int((was & ~right).sum()), int((right & ~was).sum())
+    if name != "float32":
+        assert measured["test"] == "mcnemar"
+        assert measured["p_value"] == (binomtest(lost, lost + won).pvalue if lost + won else 1)
+        assert measured["change_interval"]["low"] <= top1 - yardstick <= measured["change_interval"]["high"]
+    classes = whole.variant(name)["classes"]
+    assert classes["confusion"] == confusion_matrix(labels, got.argmax(axis=1), labels=[0, 1, 2]).tolist()
+    assert [one["name"] for one in classes["classes"]] == [*CLASSES, "2"]  # the model knows a third
+    assert classes["classes"][0]["recall"] == pytest.approx(right[labels == 0].mean())
+    assert (classes["regressed"], classes["mended"]) == ((None, None) if name == "float32" else (lost, won))
+    assert len(classes["regressions"]) == (0 if name == "float32" else lost)
     fidelity = whole.variant(name)["fidelity"]
     if name == "float32":
         assert fidelity is None

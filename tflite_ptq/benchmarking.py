@@ -7,13 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tflite_ptq.building import Observer
-from tflite_ptq.errors import UserError
+from tflite_ptq.errors import UserError, WorkerCrash
 from tflite_ptq.fingerprint import sha256_of
 from tflite_ptq.recipe.loader import LoadedRecipe
 from tflite_ptq.recipe.schema import LatencySettings, Metric, Model
 from tflite_ptq.result import Latency, TensorInfo, VariantResult
-from tflite_ptq.result import Metric as MetricResult
-from tflite_ptq.worker.messages import Audited, AuditFile, Describe, Described, Evaluate, Evaluation, Scan, Scanned
+from tflite_ptq.worker.messages import (
+    Audited,
+    AuditFile,
+    Describe,
+    Described,
+    Evaluate,
+    Evaluated,
+    Evaluation,
+    Scan,
+    Scanned,
+)
 from tflite_ptq.worker.process import Worker
 from tflite_ptq.worker.scratch import LOG_NAME, keep_log
 from tflite_ptq.worker.timing import time_file
@@ -57,8 +66,10 @@ def benchmark(
             for side in compared
         ]
         results = [
-            _measure(side, found, runtime, loaded, observer) for side, found in zip(compared, described, strict=True)
+            _audit(side, found, runtime, loaded, observer) for side, found in zip(compared, described, strict=True)
         ]
+        if loaded is not None:
+            results = _evaluate(compared, described, results, runtime, loaded, observer)
     finally:
         runtime.kill()
     if settings is not None:
@@ -73,12 +84,10 @@ def benchmark(
     return tuple(_against(results[0], result) for result in results)
 
 
-def _measure(
+def _audit(
     side: Side, described: Described, runtime: Worker, loaded: LoadedRecipe | None, observer: Observer
 ) -> VariantResult:
     observer.stage(f"auditing {side.name}", 0, None)
-    inputs = tuple(_real(info) for info in described.inputs or ())
-    dataset = loaded.recipe.dataset if loaded else None
     result = VariantResult(
         name=side.name,
         scheme="",
@@ -86,35 +95,94 @@ def _measure(
         sha256=sha256_of(side.path),
         size_bytes=side.path.stat().st_size,
     )
+    request = AuditFile(
+        name=side.name,
+        model=str(side.path),
+        variant=None,
+        inputs=_inputs(described),
+        dataset=loaded.recipe.dataset if loaded else None,
+    )
     try:
-        request = AuditFile(name=side.name, model=str(side.path), variant=None, inputs=inputs, dataset=dataset)
-        result = result.model_copy(update={"audit": runtime.ask(request, Audited, f"audit of {side.name}").audit})
-        if loaded is None or dataset is None:
-            return result
-        scanned = runtime.ask(Scan(dataset=dataset), Scanned, "scan the dataset")
-        metrics = loaded.recipe.benchmark.accuracy.metrics or ((Metric(name="top1"),) if scanned.labelled else ())
-        if not scanned.evaluation_samples or not metrics:
-            return result
-        evaluate = Evaluate(
-            models={side.name: str(side.path)},
-            inputs=inputs,
+        return result.model_copy(update={"audit": runtime.ask(request, Audited, f"audit of {side.name}").audit})
+    except UserError as error:
+        return result.model_copy(update={"error": str(error)})
+
+
+def _evaluate(
+    compared: Sequence[Side],
+    described: Sequence[Described],
+    results: Sequence[VariantResult],
+    runtime: Worker,
+    loaded: LoadedRecipe,
+    observer: Observer,
+) -> list[VariantResult]:
+    """Accuracy on the recipe's evaluation samples. Files that take the same inputs see each sample together."""
+    dataset = loaded.recipe.dataset
+    usable = [i for i, result in enumerate(results) if result.error is None]
+    if dataset is None or not usable:
+        return list(results)
+    scanned = runtime.ask(Scan(dataset=dataset), Scanned, "scan the dataset")
+    metrics = loaded.recipe.benchmark.accuracy.metrics or ((Metric(name="top1"),) if scanned.labelled else ())
+    if not scanned.evaluation_samples or not metrics:
+        return list(results)
+
+    def ask(request: Evaluate) -> Evaluation:
+        what = " and ".join(request.models)
+        return runtime.ask(
+            request,
+            Evaluation,
+            f"evaluation of {what}",
+            lambda done, total: observer.stage(f"evaluating {what}", done, total),
+        )
+
+    found: dict[str, Evaluated] = {}
+    alike: dict[str, list[int]] = {}
+    for i in usable:
+        alike.setdefault(_inputs_key(described[i]), []).append(i)
+    for group in alike.values():
+        request = Evaluate(
+            models={compared[i].name: str(compared[i].path) for i in group},
+            inputs=_inputs(described[group[0]]),
             dataset=dataset,
             metrics=metrics,
             recipe_folder=str(loaded.path.parent),
+            yardstick=compared[group[0]].name,
         )
-        evaluation = runtime.ask(
-            evaluate,
-            Evaluation,
-            f"evaluation of {side.name}",
-            lambda done, total: observer.stage(f"evaluating {side.name}", done, total),
-        )
-    except UserError as error:
-        return result.model_copy(update={"error": str(error)})
-    found = evaluation.models[side.name]
-    accuracy = {name: MetricResult(value=value) for name, value in found.accuracy.items()}
+        try:
+            found |= ask(request).models
+        except UserError as error:
+            if not isinstance(error, WorkerCrash) or len(group) == 1:
+                found |= {name: Evaluated(error=str(error)) for name in request.models}
+                continue
+            for name, pair in request.one_by_one().items():
+                try:
+                    found[name] = ask(pair).models[name]
+                except UserError as one:
+                    found[name] = Evaluated(error=str(one))
+    return [_with_accuracy(result, found[result.name]) if result.name in found else result for result in results]
+
+
+def _with_accuracy(result: VariantResult, found: Evaluated) -> VariantResult:
     return result.model_copy(
-        update={"accuracy": accuracy or None, "error": found.error or "; ".join(found.failed) or None}
+        update={
+            "accuracy": found.accuracy or None,
+            "classes": found.classes,
+            "error": found.error or "; ".join(found.failed) or None,
+            "notes": (*result.notes, *found.notes),
+        }
     )
+
+
+def _inputs(described: Described) -> tuple[TensorInfo, ...]:
+    """The inputs as samples see them."""
+    return tuple(_real(info) for info in described.inputs or ())
+
+
+def _inputs_key(described: Described) -> str:
+    """Equal for files that can be given the same arrays; a single input may have another name in each."""
+    inputs = _inputs(described)
+    names = [info.name for info in inputs] if len(inputs) > 1 else []
+    return repr((names, [(info.shape, info.dtype) for info in inputs]))
 
 
 def _real(info: TensorInfo) -> TensorInfo:
@@ -146,7 +214,10 @@ def _against(first: VariantResult, result: VariantResult) -> VariantResult:
         return latency.model_copy(update={"speedup": other / latency.median_ns if other else None})
 
     accuracy = {
-        name: metric.model_copy(update={"change": metric.value - values[name] if name in values else None})
+        # A file with inputs of its own was evaluated apart from the first: a change, but no pairs to test it on.
+        name: metric.model_copy(update={"change": metric.value - values[name]})
+        if metric.change is None and name in values
+        else metric
         for name, metric in (result.accuracy or {}).items()
     }
     return result.model_copy(

@@ -24,7 +24,6 @@ from tflite_ptq.result import (
     SkippedSample,
     VariantResult,
 )
-from tflite_ptq.result import Metric as MetricResult
 from tflite_ptq.worker.messages import Audited, Calibrated, Converted, Corrected, Evaluation, Examined
 
 
@@ -107,20 +106,16 @@ class Journal:
 
     def evaluated(self, evaluation: Evaluation) -> None:
         """Accuracy and fidelity of some variants, float32 among them."""
-        yardstick = evaluation.models[FLOAT32].accuracy
         for name, found in evaluation.models.items():
             if found.error is not None:
                 self._fail_variant(name, found.error)
                 continue
-            accuracy = {
-                metric: MetricResult(
-                    value=value,
-                    change=None if name == FLOAT32 or metric not in yardstick else value - yardstick[metric],
-                    higher_is_better=higher_is_better(metric),
-                )
-                for metric, value in found.accuracy.items()
-            }
-            self._update(name, accuracy=accuracy or None, fidelity=None if name == FLOAT32 else found.fidelity)
+            self._update(
+                name,
+                accuracy=found.accuracy or None,
+                classes=found.classes,
+                fidelity=None if name == FLOAT32 else found.fidelity,
+            )
             self._note(name, *found.notes)
             self._errors += found.failed
         self._skipped(evaluation.skipped)

@@ -167,11 +167,9 @@ class _Run:
         try:
             self.journal.evaluated(self._evaluated(together, "all variants"))
         except WorkerCrash:
-            # One model took the process down; beside float32 alone each shows whether it was the one.
-            for name, path in together.models.items():
-                pair = together.model_copy(update={"models": {FLOAT32: together.models[FLOAT32], name: path}})
+            for name, request in together.one_by_one().items():
                 with self.journal.guarding(name, fatal=name == FLOAT32):
-                    self.journal.evaluated(self._evaluated(pair, name))
+                    self.journal.evaluated(self._evaluated(request, name))
         self.journal.lasted("evaluate", time.monotonic() - started)
 
     def _evaluated(self, request: Evaluate, what: str) -> Evaluation:

@@ -11,7 +11,10 @@ from typing import Literal
 
 from tflite_ptq.recipe.schema import FLOAT32
 from tflite_ptq.report import units
-from tflite_ptq.result import Fidelity, Latency, VariantResult
+from tflite_ptq.result import Fidelity, Latency, Metric, VariantResult
+
+SIGNIFICANT = 0.05
+"""Changes with a p-value below carry a star."""
 
 Section = Literal["size", "accuracy", "latency"]
 
@@ -51,11 +54,26 @@ def _accuracy(variants: Sequence[VariantResult]) -> list[Column]:
     made: list[Column] = []
     for name in names:
         metrics = [(variant.accuracy or {}).get(name) for variant in variants]
-        values = (units.metric_value(name, metric.value if metric else None) for metric in metrics)
-        changes = (units.metric_change(name, metric.change if metric else None) for metric in metrics)
+        values = (_value(name, metric) for metric in metrics)
+        changes = (_change(name, metric) for metric in metrics)
         made.append(Column("accuracy", name.replace(":", ":\n"), tuple(values)))
         made.append(Column("accuracy", "change", tuple(changes), follows=True))
     return made
+
+
+def _value(name: str, metric: Metric | None) -> str:
+    """``98.89 % ±0.9``."""
+    if metric is None:
+        return units.NOT_MEASURED
+    return f"{units.metric_value(name, metric.value)} {units.metric_spread(name, metric.interval)}".rstrip()
+
+
+def _change(name: str, metric: Metric | None) -> str:
+    """``*-1.30 pt``; the star stands before it so that the figures below each other align."""
+    if metric is None:
+        return units.NOT_MEASURED
+    star = "*" if metric.p_value is not None and metric.p_value < SIGNIFICANT else ""
+    return star + units.metric_change(name, metric.change)
 
 
 def _fidelity(variants: Sequence[VariantResult]) -> list[Column]:

@@ -46,6 +46,10 @@ def print_variants(variants: Sequence[VariantResult], console: Console, yardstic
         console.print()
         console.print(table)
     meanings = []
+    figures = [figure for variant in variants for figure in (variant.accuracy or {}).values()]
+    if any(figure.interval for figure in figures):
+        tested = "; *: p < 0.05, paired on the same samples" if any(figure.test for figure in figures) else ""
+        meanings.append(f"±: half the 95 % interval{tested}.")
     if any(variant.fidelity for variant in variants):
         meanings.append("agrees: same top class as float32. SQNR: output against float32's.")
     timings = [timing for variant in variants for timing in variant.latency or ()]

@@ -7,6 +7,7 @@ import re
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from tflite_ptq.report import units
+from tflite_ptq.report.class_tables import MOST_REGRESSIONS, class_table, classified, confusions
 from tflite_ptq.report.columns import columns, sqnr
 from tflite_ptq.result import Report, TensorInfo
 
@@ -41,9 +42,23 @@ def fill(template: str, report: Report, **more: object) -> str:
         check_measured=units.check_measured,
         sqnr=sqnr,
         tensor=_tensor,
+        metric_value=units.metric_value,
+        metric_change=units.metric_change,
+        metric_interval=units.metric_interval,
+        change_interval=units.change_interval,
+        probability=units.probability,
+        class_table=class_table,
+        classified=classified,
+        confusions=confusions,
     )
     found = environment.get_template(template)
-    return found.render(report=report, columns=columns(report.variants), dash=units.NOT_MEASURED, **more)
+    return found.render(
+        report=report,
+        columns=columns(report.variants),
+        dash=units.NOT_MEASURED,
+        most_regressions=MOST_REGRESSIONS,
+        **more,
+    )
 
 
 def plain(text: object) -> str:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 
-from tflite_ptq.result import GateCheck
+from tflite_ptq.result import GateCheck, Interval
 
 NOT_MEASURED = "–"
-_TOP_K = re.compile(r"top\d+")
+_SHARES = re.compile(r"(top\d+|balanced_accuracy)(\(.*\))?")
 
 
 def is_share(metric: str) -> bool:
-    """Whether a metric is a share of samples that people quote in percent (top1, top5)."""
-    return _TOP_K.fullmatch(metric) is not None
+    """Whether a metric is a share of samples that people quote in percent (``top1``, ``top1(output)``)."""
+    return _SHARES.fullmatch(metric) is not None
 
 
 def size(size_bytes: float | None) -> str:
@@ -81,6 +81,37 @@ def metric_change(metric: str, change: float | None) -> str:
         # + 0.0 turns the -0.0 of a tiny negative change into 0.0, which would otherwise read "-0.00".
         return f"{round(100 * change, 2) + 0.0:+.2f} pt"
     return f"{change:+.3g}"
+
+
+def metric_spread(metric: str, interval: Interval | None) -> str:
+    """Half the width of a value's interval: ``±0.9`` (percentage points for top-k), empty where there is none."""
+    if interval is None:
+        return ""
+    half = (interval.high - interval.low) / 2
+    if is_share(metric):
+        return f"±{100 * half:.{1 if half >= 0.0005 else 2}f}"
+    return f"±{half:.2g}"
+
+
+def metric_interval(metric: str, interval: Interval | None) -> str:
+    """A value's interval from end to end."""
+    if interval is None:
+        return NOT_MEASURED
+    return f"{metric_value(metric, interval.low)} to {metric_value(metric, interval.high)}"
+
+
+def change_interval(metric: str, interval: Interval | None) -> str:
+    """A change's interval from end to end."""
+    if interval is None:
+        return NOT_MEASURED
+    return f"{metric_change(metric, interval.low)} to {metric_change(metric, interval.high)}"
+
+
+def probability(p_value: float | None) -> str:
+    """A p-value with two significant digits, and no smaller than anybody believes."""
+    if p_value is None:
+        return NOT_MEASURED
+    return "< 0.001" if p_value < 0.001 else f"{p_value:.2g}"
 
 
 def check_limit(check: GateCheck) -> str:

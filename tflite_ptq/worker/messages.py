@@ -10,8 +10,9 @@ from typing import Annotated, Literal, Union
 from pydantic import Field, TypeAdapter
 
 from tflite_ptq.recipe.dataset import Dataset
-from tflite_ptq.recipe.schema import Metric, Model, Variant
-from tflite_ptq.result import Audit, Correction, Fidelity, Frozen, SkippedSample, TensorInfo
+from tflite_ptq.recipe.schema import FLOAT32, Metric, Model, Variant
+from tflite_ptq.result import Audit, Classes, Correction, Fidelity, Frozen, SkippedSample, TensorInfo
+from tflite_ptq.result import Metric as Figure
 from tflite_ptq.worker.debug_messages import CompareLayers, CompareOutputs, QuantizeParts
 
 
@@ -195,7 +196,8 @@ class Audited(Frozen):
 
 
 class Evaluate(Frozen):
-    """Evaluate all models in one pass over the evaluation samples. ``models`` maps a variant's name to its file."""
+    """Evaluate all models in one pass over the evaluation samples. ``models`` maps a variant's name to its file;
+    changes are against the one named ``yardstick``."""
 
     job: Literal["evaluate"] = "evaluate"
     models: dict[str, str]
@@ -203,12 +205,19 @@ class Evaluate(Frozen):
     dataset: Dataset
     metrics: tuple[Metric, ...]
     recipe_folder: str
+    yardstick: str = FLOAT32
+
+    def one_by_one(self) -> dict[str, Evaluate]:
+        """Each model beside the yardstick alone: where all together took the process down, these show which did."""
+        base = {self.yardstick: self.models[self.yardstick]}
+        return {name: self.model_copy(update={"models": {**base, name: path}}) for name, path in self.models.items()}
 
 
 class Evaluated(Frozen):
     """One model's figures, or the error that stopped it; ``failed`` are the metrics that have none, with reasons."""
 
-    accuracy: dict[str, float] = {}
+    accuracy: dict[str, Figure] = {}
+    classes: Classes | None = None
     fidelity: Fidelity | None = None
     failed: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()

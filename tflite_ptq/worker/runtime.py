@@ -10,9 +10,7 @@ from numpy.typing import NDArray
 
 from tflite_ptq.data.reader import BadSample, Reader
 from tflite_ptq.data.split import Split
-from tflite_ptq.errors import MeasurementError, UserError
-from tflite_ptq.measure.environment import cores
-from tflite_ptq.measure.evaluate import evaluate
+from tflite_ptq.errors import MeasurementError
 from tflite_ptq.model.flatbuffer import describe
 from tflite_ptq.model.interpreter import Runner
 from tflite_ptq.model.signature import kind, read_inputs
@@ -23,6 +21,7 @@ from tflite_ptq.worker.child import ReportProgress, serve
 from tflite_ptq.worker.chosen import chosen_samples
 from tflite_ptq.worker.comparing import compare_layers, compare_outputs
 from tflite_ptq.worker.debug_messages import CompareLayers, CompareOutputs
+from tflite_ptq.worker.evaluating import evaluate_models
 from tflite_ptq.worker.examining import examine
 from tflite_ptq.worker.messages import (
     Audited,
@@ -32,8 +31,6 @@ from tflite_ptq.worker.messages import (
     Describe,
     Described,
     Evaluate,
-    Evaluated,
-    Evaluation,
     Examine,
     FirstSample,
     Prepare,
@@ -83,7 +80,7 @@ def _handle(
         case AuditFile():
             return _audit(request)
         case Evaluate():
-            return _evaluate(request, progress)
+            return evaluate_models(request, progress)
         case CompareLayers():
             return compare_layers(request)
         case CompareOutputs():
@@ -157,32 +154,3 @@ def _one_sample(request: AuditFile, runner: Runner) -> tuple[Mapping[str, NDArra
 
 def _real_dtype(info: TensorInfo) -> str:
     return "float32" if info.scale is not None else info.dtype
-
-
-def _evaluate(request: Evaluate, progress: ReportProgress) -> Evaluation:
-    chosen = chosen_samples(request.dataset)
-    reader = Reader(request.dataset, request.inputs)
-    outcome = evaluate(
-        {name: Path(path) for name, path in request.models.items()},
-        chosen.evaluation,
-        reader.pieces,
-        request.metrics,
-        threads=cores(),
-        on_bad=request.dataset.on_bad_sample,
-        progress=progress,
-        recipe_folder=Path(request.recipe_folder),
-    )
-    return Evaluation(
-        models={
-            name: Evaluated(error=str(result))
-            if isinstance(result, UserError)
-            else Evaluated(
-                accuracy=dict(result.metrics),
-                fidelity=result.fidelity,
-                failed=tuple(str(error) for error in result.failed.values()),
-                notes=result.notes,
-            )
-            for name, result in outcome.results.items()
-        },
-        skipped=outcome.skipped,
-    )
