@@ -52,7 +52,7 @@ DOORS = {
     },
     "PIL": {"data/", "worker/demo.py"},
     "ai_edge_litert.interpreter": {"model/interpreter.py", "model/tap.py"},
-    "ai_edge_litert.schema_py_generated": {"model/flatbuffer.py", "model/editing.py"},
+    "ai_edge_litert.schema_py_generated": {"model/flatbuffer.py", "model/editing.py", "model/reductions.py"},
     "click": {"cli/"},
     "vl_convert": {"report/html/svg.py"},
 }

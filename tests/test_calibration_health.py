@@ -167,7 +167,7 @@ def test_settling_needs_something_to_judge() -> None:
 
 @pytest.mark.parametrize("total", [1, 7, 50, 51, 167, 500])
 def test_checkpoint_counts(total: int) -> None:
-    counts = checkpoint_counts(total)
+    counts = checkpoint_counts(total, 50)
     assert counts[-1] == total and list(counts) == sorted(set(counts)) and len(counts) == min(total, 50)
 
 

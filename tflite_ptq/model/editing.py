@@ -17,6 +17,7 @@ from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
 from tflite_ptq.model.flatbuffer import DTYPES, OPERATOR_NAMES
+from tflite_ptq.model.reductions import with_reductions
 
 Array = NDArray[np.generic]
 
@@ -174,6 +175,12 @@ class Editable:
         model.signatureDefs = model.metadata = model.metadataBuffer = None
         return _packed(model)
 
+    def reducing(self, tensors: Sequence[int]) -> tuple[bytes, int]:
+        """A model that tells minimum, maximum and sum of float activations instead, and its one output: float32
+        ``(3 * T,)``, all minima, all maxima, all sums (see ``model.reductions``)."""
+        changed, output = with_reductions(self._model, tensors)
+        return _packed(changed), output
+
     def add_bias(self, node: Node, value: Array, scale: NDArray[np.float64] | None) -> int:
         """Gives an operator without a bias one, as its third input; ``scale`` where it is quantized. Its index."""
         tensor = schema.TensorT()
@@ -223,6 +230,8 @@ class Editable:
 
 
 def _packed(model: Any) -> bytes:
-    builder = flatbuffers.Builder(1 << 20)
+    # A builder that has to grow copies all it holds.
+    size = sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None)
+    builder = flatbuffers.Builder(size + (1 << 18))
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())

@@ -24,7 +24,7 @@ from tflite_ptq.result import SkippedSample, TensorInfo
 from tflite_ptq.worker.child import ReportProgress, serve
 from tflite_ptq.worker.chosen import chosen_samples
 from tflite_ptq.worker.debug_messages import QuantizeParts
-from tflite_ptq.worker.messages import Convert, Converted, ConverterRequest, Opened, OpenSource, Quantize
+from tflite_ptq.worker.messages import Convert, Converted, ConverterJob, ConverterRequest, Opened, OpenSource, Quantize
 
 _SEVERAL_OUTPUTS = frozenset({"SPLIT", "SPLIT_V", "UNPACK"})
 _ATTEMPTS = 5
@@ -37,7 +37,7 @@ def main() -> None:
     serve(ConverterRequest, _handle)
 
 
-def _handle(request: OpenSource | Convert | Quantize | QuantizeParts, progress: ReportProgress) -> Opened | Converted:
+def _handle(request: ConverterJob, progress: ReportProgress) -> Opened | Converted:
     match request:
         case OpenSource():
             return _open(request)

@@ -5,7 +5,7 @@ A request carries all that its job needs, so that a child that died can be repla
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Union
+from typing import Annotated, Literal, TypeAlias, Union
 
 from pydantic import Field, TypeAdapter
 
@@ -60,9 +60,8 @@ class Quantize(Frozen):
     target: str
 
 
-ConverterRequest: TypeAdapter[OpenSource | Convert | Quantize | QuantizeParts] = TypeAdapter(
-    Annotated[Union[OpenSource, Convert, Quantize, QuantizeParts], Field(discriminator="job")]
-)
+ConverterJob: TypeAlias = Union[OpenSource, Convert, Quantize, QuantizeParts]
+ConverterRequest: TypeAdapter[ConverterJob] = TypeAdapter(Annotated[ConverterJob, Field(discriminator="job")])
 
 
 class Scan(Frozen):
@@ -231,36 +230,20 @@ class Evaluation(Frozen):
     skipped: tuple[SkippedSample, ...] = ()
 
 
-RuntimeRequest: TypeAdapter[
-    Scan
-    | FirstSample
-    | Describe
-    | Examine
-    | Calibrate
-    | Prepare
-    | Correct
-    | AuditFile
-    | Evaluate
-    | CompareLayers
-    | CompareOutputs
-] = TypeAdapter(
-    Annotated[
-        Union[
-            Scan,
-            FirstSample,
-            Describe,
-            Examine,
-            Calibrate,
-            Prepare,
-            Correct,
-            AuditFile,
-            Evaluate,
-            CompareLayers,
-            CompareOutputs,
-        ],
-        Field(discriminator="job"),
-    ]
-)
+RuntimeJob: TypeAlias = Union[
+    Scan,
+    FirstSample,
+    Describe,
+    Examine,
+    Calibrate,
+    Prepare,
+    Correct,
+    AuditFile,
+    Evaluate,
+    CompareLayers,
+    CompareOutputs,
+]
+RuntimeRequest: TypeAdapter[RuntimeJob] = TypeAdapter(Annotated[RuntimeJob, Field(discriminator="job")])
 
 
 class Progress(Frozen):

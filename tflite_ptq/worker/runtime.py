@@ -34,6 +34,7 @@ from tflite_ptq.worker.messages import (
     Examine,
     FirstSample,
     Prepare,
+    RuntimeJob,
     RuntimeRequest,
     Scan,
     Scanned,
@@ -46,22 +47,7 @@ def main() -> None:
     serve(RuntimeRequest, _handle)
 
 
-def _handle(
-    request: (
-        Scan
-        | FirstSample
-        | Describe
-        | Examine
-        | Calibrate
-        | Prepare
-        | Correct
-        | AuditFile
-        | Evaluate
-        | CompareLayers
-        | CompareOutputs
-    ),
-    progress: ReportProgress,
-) -> Frozen:
+def _handle(request: RuntimeJob, progress: ReportProgress) -> Frozen:
     match request:
         case Scan():
             return _scanned(chosen_samples(request.dataset))

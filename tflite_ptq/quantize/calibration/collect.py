@@ -1,23 +1,25 @@
-"""Runs the float model over the calibration samples with every activation exposed, and gathers its statistics.
+"""Runs the float model over the calibration samples and gathers the statistics of every activation.
 
-XNNPACK does the arithmetic. Samples are cut into a fixed number of shards, each with an interpreter and statistics of
-its own; threads take shards, and shards are merged in order, so the result does not depend on the number of threads.
+XNNPACK does the arithmetic. Samples are cut into a fixed number of shards with statistics of their own; threads take
+shards, each thread with its own interpreter, and shards are merged in order: the result does not depend on how many
+threads there were.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import TypeAlias, TypeVar, cast
+from queue import Empty, SimpleQueue
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tflite_ptq.errors import DataError
 from tflite_ptq.model.editing import Editable
-from tflite_ptq.model.tap import Tap
+from tflite_ptq.quantize.calibration.observe import Limits, Observer, Seen, limits_of, observers
 from tflite_ptq.quantize.calibration.settling import Checkpoint, checkpoint_counts
 from tflite_ptq.quantize.calibration.statistics import Gather, TensorStatistics
 
@@ -26,6 +28,9 @@ Sample: TypeAlias = Mapping[str, Array]
 RefT = TypeVar("RefT")
 
 SHARDS = 4
+_CHECKPOINTS_A_SHARD = 13
+# A second thread has to pay for its interpreter, and the two wait for each other between samples.
+_WORTH_THREADS_S = 0.02
 
 
 def collect(
@@ -40,70 +45,71 @@ def collect(
     """Statistics of every activation of a float model, by tensor index, and how their ranges grew with the samples.
 
     ``names``: the inputs' names in the order of the model's inputs. ``stream`` yields the samples of some refs, keyed
-    by input name, shapes with the batch; it is called once a shard, from several threads, and may skip samples.
+    by input name, shapes with the batch; it is called once a shard, from several threads, and may skip samples; before
+    that once for the first two refs, whose time says whether more than one of the ``threads`` is worth its cost.
     ``progress(done, total)`` is never called twice at once. Raises what ``stream`` raises, the first shard's first.
     """
     watched = model.activations()
-    content = model.segment(0, len(model.nodes()), model.inputs, watched)
+    new_observer = observers(model, watched, gather)
+    idle: SimpleQueue[Observer] = SimpleQueue()
     counter = _Counter(len(refs), progress)
 
-    def shard(number: int) -> tuple[list[TensorStatistics], list[_Limits]]:
+    def shard(number: int) -> Seen:
         part = refs[len(refs) * number // SHARDS : len(refs) * (number + 1) // SHARDS]
-        statistics = [TensorStatistics(gather) for _ in watched]
-        limits: list[_Limits] = []
-        if not part:
-            return statistics, limits
-        noted = frozenset(checkpoint_counts(len(part)))
-        tap = Tap(content, model.inputs, watched)
-        for sample in stream(part):
-            tap.run([sample[name] for name in names])
-            for position, one in enumerate(statistics):
-                one.update(cast("NDArray[np.float32]", tap.view(position)))
+        try:
+            observer = idle.get_nowait()
+        except Empty:
+            observer = new_observer()
+        observer.start(checkpoint_counts(len(part), _CHECKPOINTS_A_SHARD))
+        for sample in stream(part) if part else ():
+            observer.take([sample[name] for name in names])
             counter.step()
-            seen = statistics[0].samples if statistics else 0
-            if seen in noted:
-                limits.append(_limits(statistics))
-        if statistics and statistics[0].samples and statistics[0].samples not in noted:
-            limits.append(_limits(statistics))
-        return statistics, limits
+        seen = observer.finish()
+        idle.put(observer)
+        return seen
 
-    with ThreadPoolExecutor(max(1, min(threads, SHARDS))) as pool:
-        shards = [job.result() for job in [pool.submit(shard, number) for number in range(SHARDS)]]
-    merged = shards[0][0]
-    checkpoints: list[Checkpoint] = []
-    names_of = [model.name(tensor) for tensor in watched]
-    for number, (statistics, limits) in enumerate(shards):
-        before = _limits(merged) if number and merged[0].samples else None
-        checkpoints += [_joined(names_of, before, one) for one in limits]
-        if number and statistics[0].samples:
-            for whole, part in zip(merged, statistics, strict=True):
-                whole.merge(part)
+    idle.put(new_observer())
+    if threads > 1 and _seconds_a_sample(idle, stream(refs[:2]), names) * len(refs) > _WORTH_THREADS_S:
+        with ThreadPoolExecutor(min(threads, SHARDS)) as pool:
+            shards = list(pool.map(shard, range(SHARDS)))
+    else:
+        shards = [shard(number) for number in range(SHARDS)]
+    merged, checkpoints = _merged([model.name(tensor) for tensor in watched], shards)
     if not merged[0].samples:
         raise DataError(f"none of the {len(refs)} calibration samples could be used; see the skipped ones in the log")
     return dict(zip(watched, merged, strict=True)), tuple(checkpoints)
 
 
-@dataclass(frozen=True)
-class _Limits:
-    """Minimum and maximum of each tensor after so many samples of a shard."""
-
-    samples: int
-    low: NDArray[np.float64]
-    high: NDArray[np.float64]
-
-
-def _limits(statistics: Sequence[TensorStatistics]) -> _Limits:
-    low = np.array([np.inf if one.min is None else one.min for one in statistics])
-    high = np.array([-np.inf if one.max is None else one.max for one in statistics])
-    return _Limits(statistics[0].samples, low, high)
+def _seconds_a_sample(idle: SimpleQueue[Observer], samples: Iterator[Sample], names: Sequence[str]) -> float:
+    """Of the last of ``samples``, read and run: the first pays for the first use of everything."""
+    observer, seconds = idle.get(), 0.0
+    observer.start(())
+    started = time.perf_counter()
+    for sample in samples:
+        observer.take([sample[name] for name in names])
+        seconds, started = time.perf_counter() - started, time.perf_counter()
+    idle.put(observer)
+    return seconds
 
 
-def _joined(names: Sequence[str], before: _Limits | None, after: _Limits) -> Checkpoint:
+def _merged(names: Sequence[str], shards: Sequence[Seen]) -> tuple[Sequence[TensorStatistics], list[Checkpoint]]:
+    merged = shards[0].statistics
+    checkpoints: list[Checkpoint] = []
+    for number, seen in enumerate(shards):
+        before = limits_of(merged) if number and merged[0].samples else None
+        checkpoints += [_joined(names, before, limits) for limits in seen.limits]
+        if number and seen.statistics[0].samples:
+            for whole, part in zip(merged, seen.statistics, strict=True):
+                whole.merge(part)
+    return merged, checkpoints
+
+
+def _joined(names: Sequence[str], before: Limits | None, after: Limits) -> Checkpoint:
     """The checkpoint of ``after`` in a later shard: with all that the shards before saw."""
     low = after.low if before is None else np.minimum(before.low, after.low)
     high = after.high if before is None else np.maximum(before.high, after.high)
     samples = after.samples + (0 if before is None else before.samples)
-    return Checkpoint(samples, {name: (float(a), float(b)) for name, a, b in zip(names, low, high, strict=True)})
+    return Checkpoint(samples, dict(zip(names, zip(low.tolist(), high.tolist(), strict=True), strict=True)))
 
 
 class _Counter:

@@ -11,7 +11,6 @@ from tflite_ptq.data.finding import NAMED, Finding, counted
 Range = tuple[float, float]
 
 TOLERANCE = 0.01  # of the width of the final range
-_CHECKPOINTS = 50
 # A range that still moved in the last fifth of the samples is not known to be settled.
 _LAST_PART = 0.2
 _GROWTH_BAD = 0.05
@@ -37,11 +36,11 @@ class Settling:
     tensors: int
 
 
-def checkpoint_counts(samples: int) -> tuple[int, ...]:
-    """The numbers of samples, ascending, after which to note the ranges: all of few, else fifty evenly spread."""
-    if samples <= _CHECKPOINTS:
+def checkpoint_counts(samples: int, most: int) -> tuple[int, ...]:
+    """The numbers of samples, ascending, after which to note the ranges: all of few, else ``most`` evenly spread."""
+    if samples <= most:
         return tuple(range(1, samples + 1))
-    return tuple(math.ceil(samples * step / _CHECKPOINTS) for step in range(1, _CHECKPOINTS + 1))
+    return tuple(math.ceil(samples * step / most) for step in range(1, most + 1))
 
 
 def settling(checkpoints: Sequence[Checkpoint], tolerance: float = TOLERANCE) -> Settling | None:

@@ -110,6 +110,18 @@ class TensorStatistics:
         if self.histogram is not None and finite:
             self.histogram.update(sample, low, high)
 
+    def add_limits(self, samples: int, values: int, low: float, high: float, non_finite_samples: int) -> None:
+        """Take in ``samples`` samples of ``values`` values each by their limits; NaN where one is among them.
+
+        Raises ``ValueError`` where more than limits is gathered.
+        """
+        if self._gather != Gather():
+            raise ValueError(f"limits alone do not give {self._gather}")
+        self._add_limits(low, high)
+        self.samples += samples
+        self.values += samples * values
+        self.non_finite_samples += non_finite_samples
+
     def merge(self, other: TensorStatistics) -> None:
         """Add what ``other`` saw, leaving it as it was. The sums depend on the order in their last bits: keep it fixed.
 
