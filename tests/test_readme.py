@@ -94,7 +94,7 @@ ACTION = yaml.safe_load((Path(__file__).parent.parent / "action.yml").read_text(
 
 
 def test_ci_jobs_use_what_the_action_takes_and_the_tool_leaves() -> None:
-    github, plain, gitlab = IN_CI
+    github, _, plain, gitlab = IN_CI
     (ours,) = [step for step in github["jobs"]["quantize"]["steps"] if step.get("uses") == "./tflite-ptq"]
     assert set(ours["with"]) <= set(ACTION["inputs"])
     assert {name for name, one in ACTION["inputs"].items() if one.get("required")} <= set(ours["with"])

@@ -7,7 +7,7 @@ GitLab: ``gl-code-quality.json`` in the run's folder.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from tflite_ptq.errors import UserError
 
 if TYPE_CHECKING:
     from tflite_ptq.report.summary import Where
-    from tflite_ptq.result import Report
+    from tflite_ptq.result import GateCheck, Report
 
 
 def publish(report: Report, folder: Path, environ: Mapping[str, str]) -> None:
@@ -50,6 +50,25 @@ def publish_stopped(error: UserError, folder: Path, environ: Mapping[str, str]) 
         return
     if str(error) in report.errors:  # else an earlier run's, which this one has not begun to replace
         publish(report, folder, environ)
+
+
+def publish_comparison(limits: Sequence[GateCheck], markdown: str, environ: Mapping[str, str]) -> None:
+    """The same for a comparison: its broken limits, and all of it in the step summary."""
+    from tflite_ptq.report import github
+    from tflite_ptq.report.complaints import verdict
+
+    broken = (check for check in limits if not check.passed)
+    annotate(
+        (
+            github.command(
+                f"{check.variant}: {check.check} against the baseline is broken ({verdict(check)})",
+                title=f"tflite-ptq compare: {check.variant} {check.check}",
+            )
+            for check in broken
+        ),
+        environ,
+    )
+    summarize(markdown, environ)
 
 
 def publish_error(error: UserError, environ: Mapping[str, str]) -> None:

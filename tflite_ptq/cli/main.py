@@ -25,6 +25,7 @@ _COMMANDS = {
     "init": ("init", "Write a commented recipe for a model."),
     "inspect": ("inspect", "Show what a .tflite file holds."),
     "benchmark": ("benchmark", "Measure .tflite files side by side."),
+    "compare": ("compare", "Compare a run with a baseline."),
     "debug": ("debug", "Rank the layers of an int8 variant by the error they bring."),
     "report": ("report", "Render the report of a run again."),
     "demo": ("demo", "Run the whole job on handwritten digits."),

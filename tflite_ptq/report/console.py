@@ -25,13 +25,13 @@ def render(report: Report, console: Console, folder: str) -> None:
     print_variants(report.variants, console)
     if report.gate:
         console.print()
-        console.print(_gate(report.gate))
+        console.print(gate_table(report.gate))
     print_findings(report.variants, report.errors, console)
     if report.dataset is not None and report.dataset.findings:
         console.print()
         console.print(Text("Calibration samples", style="bold"))
         for finding in report.dataset.findings:
-            _print_finding("", units.brief(finding), console)
+            print_finding("", units.brief(finding), console)
     _print_skipped(report, console)
     console.print()
     names = [PurePath(variant.file).name for variant in report.variants if variant.file is not None]
@@ -71,10 +71,11 @@ def print_findings(variants: Sequence[VariantResult], errors: Sequence[str], con
             console.print()
             console.print(Text(title, style=style))
             for name, finding in findings:
-                _print_finding(name, finding, console)
+                print_finding(name, finding, console)
 
 
-def _print_finding(name: str, finding: str, console: Console) -> None:
+def print_finding(name: str, finding: str, console: Console) -> None:
+    """Print one sentence as a list's entry; ``name``, where given, says what it is about."""
     # A grid gives wrapped lines a hanging indent; the bullet is ASCII because pipes may not be UTF-8.
     grid = Table.grid(padding=(0, 1))
     grid.add_column(width=2, justify="right")
@@ -89,7 +90,8 @@ def _headline(report: Report) -> Text:
     return text.append(Text(f" {report.recipe.name}: {reasons(report)}", style="not bold default"))
 
 
-def _gate(checks: Sequence[GateCheck]) -> Table:
+def gate_table(checks: Sequence[GateCheck]) -> Table:
+    """Limits with what was measured and the verdict."""
     table = plain_table()
     table.add_column("gate", no_wrap=True)
     for header in ("variant", "check", "limit"):
@@ -108,6 +110,6 @@ def _print_skipped(report: Report, console: Console) -> None:
         console.print()
         console.print(Text(f"Skipped samples ({len(skipped)})", style="bold"))
         for sample in skipped[:5]:
-            _print_finding(sample.sample, sample.reason, console)
+            print_finding(sample.sample, sample.reason, console)
         if len(skipped) > 5:
             console.print(Text(f"   and {len(skipped) - 5} more, all in report.json"))

@@ -16,11 +16,11 @@ _SPECIAL = re.compile(r"([\\`*_\[\]<>|~#])")
 
 def render(report: Report) -> str:
     """The whole report: verdict, figures, gate, findings, latency and audit in detail, environment, durations."""
-    return fill("report.md.j2", report)
+    return fill("report.md.j2", report=report, columns=columns(report.variants), most_regressions=MOST_REGRESSIONS)
 
 
-def fill(template: str, report: Report, **more: object) -> str:
-    """A template of this folder, given the report, its columns and what else it asks for."""
+def fill(template: str, **values: object) -> str:
+    """A template of this folder, given the values it asks for."""
     # The result is Markdown, so HTML escaping would show; ``plain`` and ``code`` escape what Markdown reads.
     environment = Environment(
         loader=PackageLoader("tflite_ptq.report", ""),
@@ -51,14 +51,7 @@ def fill(template: str, report: Report, **more: object) -> str:
         classified=classified,
         confusions=confusions,
     )
-    found = environment.get_template(template)
-    return found.render(
-        report=report,
-        columns=columns(report.variants),
-        dash=units.NOT_MEASURED,
-        most_regressions=MOST_REGRESSIONS,
-        **more,
-    )
+    return environment.get_template(template).render(dash=units.NOT_MEASURED, **values)
 
 
 def plain(text: object) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tflite_ptq.report import files, markdown
+from tflite_ptq.report.columns import columns
 from tflite_ptq.result import Report
 
 MOST_BYTES = 1 << 20
@@ -24,7 +25,7 @@ class Where:
 def render(report: Report, where: Where) -> str:
     """The summary as Markdown, whole."""
     names = [markdown.code(name) for name in (files.JSON_NAME, *files.RENDERED)]
-    return markdown.fill("summary.md.j2", report, where=where, files=names)
+    return markdown.fill("summary.md.j2", report=report, columns=columns(report.variants), where=where, files=names)
 
 
 def fitted(text: str, room_bytes: int) -> str:

@@ -148,6 +148,8 @@ def _figure(check: str, value: float) -> str:
         return decibel(value)
     if rule == "max_bytes":
         return f"{value:,.0f} B"
+    if rule == "max_slowdown":
+        return f"{value:.3f}×"
     if rule == "max_median_ms":
         return f"{value:.4g} ms"
     return f"{value:.3f}" if rule == "max_ratio" else times(value)

@@ -1,0 +1,1 @@
+"""Two runs side by side: the result first (pure), its renderers later."""
