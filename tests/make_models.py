@@ -57,6 +57,9 @@ def main(folder: Path) -> None:
     keras.Sequential([keras.Input((4,)), keras.layers.Lambda(lambda x: x * 2, name="twice")]).save(
         folder / "lambda.keras"
     )
+    photo = keras.Input((None, None, 3), name="image")
+    pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3)(photo))
+    keras.Model(photo, keras.layers.Dense(3)(pooled)).save(folder / "photo.keras")
     for module in (Sine(), Open(), Blows(), String()):
         signatures = {"serving_default": module.serve}
         tf.saved_model.save(module, str(folder / type(module).__name__.lower()), signatures=signatures)

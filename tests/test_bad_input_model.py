@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import zipfile
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Command
+from tiny_tflite import File, Graph, Op, Sig, T, int8_dense
 
 from tflite_ptq.errors import ModelError
 from tflite_ptq.recipe.schema import Model
@@ -134,14 +136,17 @@ def as_it_is(name: str) -> Callable[[Path, Path], None]:
 
 
 # (how it is made, more of the recipe's model, the message with {path}; "..." stands for a library's words)
-ONLY_TENSORFLOW_KNOWS: list[tuple[Callable[[Path, Path], None], dict[str, object], str]] = [
+Faulty = list[tuple[Callable[[Path, Path], None], dict[str, object], str]]
+ONLY_TENSORFLOW_KNOWS: Faulty = [
     (with_cut_weights, {}, "{path}: the model is damaged or cut short (...); save or copy it again"),
     (with_cut_variables, {}, "{path}: TensorFlow cannot load this SavedModel: ...; export or copy it again"),
+]
+CHECK_KNOWS_TOO: Faulty = [
     (
         as_it_is("lambda.keras"),
         {},
         "{path}: the file holds code that would run on this machine (Lambda layer twice); if you trust where it comes "
-        "from, say so in the recipe: model: {{trust: true}}",
+        "from, say so in the recipe: model: {{trust: true}} (with init: --trust)",
     ),
     (
         as_it_is("open"),
@@ -169,8 +174,8 @@ ONLY_TENSORFLOW_KNOWS: list[tuple[Callable[[Path, Path], None], dict[str, object
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("make", "more", "message"), ONLY_TENSORFLOW_KNOWS)
-def test_what_only_tensorflow_knows(
+@pytest.mark.parametrize(("make", "more", "message"), ONLY_TENSORFLOW_KNOWS + CHECK_KNOWS_TOO)
+def test_what_opening_the_model_shows(
     make: Callable[[Path, Path], None],
     more: dict[str, object],
     message: str,
@@ -187,6 +192,50 @@ def test_what_only_tensorflow_knows(
     expected = re.escape(message.format(path=path)).replace(re.escape("..."), ".+")
     assert re.fullmatch(expected, str(caught.value)), str(caught.value)
     assert caught.value.exit_code == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("make", "more", "message"), CHECK_KNOWS_TOO)
+def test_check_says_it_without_tensorflow(
+    make: Callable[[Path, Path], None],
+    more: dict[str, object],
+    message: str,
+    models: Path,
+    tmp_path: Path,
+    check: Command,
+    write_recipe: Callable[..., Path],
+) -> None:
+    make(models, tmp_path / "model")
+    recipe = write_recipe("model")
+    data = json.loads(recipe.read_text(encoding="utf-8"))
+    data["model"].update(more)
+    recipe.write_text(json.dumps(data), encoding="utf-8")
+    ended = check(recipe)
+    assert (ended.code, ended.err) == (3, f"error: {message.format(path=tmp_path / 'model')}\n")
+
+
+def test_an_open_tflite(tmp_path: Path, run: Command, write_recipe: Callable[..., Path]) -> None:
+    """Its own shapes cannot be fixed: what lies inside was made for those it was converted with."""
+    graph = Graph([T("in", shape_signature=(-1, -1)), T("out")], ["in"], ["out"], [Op("RELU", ("in",), ("out",))])
+    path = File([graph], [Sig("serving_default", {"x": "in"}, {"y": "out"})]).write(tmp_path / "open.tflite")
+    message = (
+        f"{path}: input 'x' has unknown dimensions: [?, ?]; a .tflite is taken as it stands: name the model that it "
+        "was made from, or convert that again with fixed shapes"
+    )
+    for command in ("check", "convert", "init"):
+        ended = run(command, path, "-o", "new.yaml") if command == "init" else run(command, write_recipe(path))
+        assert (ended.code, ended.err) == (3, f"error: {message}\n"), command
+
+
+def test_a_quantized_tflite_is_no_source(tmp_path: Path, run: Command, write_recipe: Callable[..., Path]) -> None:
+    path = int8_dense(tmp_path / "q.tflite")
+    message = (
+        f"{path}: the model is already quantized (1 int32 tensors with scales, 3 int8 tensors with scales); name the "
+        "float model it was made from"
+    )
+    for command in ("check", "convert", "init"):
+        ended = run(command, path, "-o", "new.yaml") if command == "init" else run(command, write_recipe(path))
+        assert (ended.code, ended.err) == (3, f"error: {message}\n"), command
 
 
 def test_wrong_signature(models: Path, check: Command, write_recipe: Callable[..., Path]) -> None:

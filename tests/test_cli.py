@@ -165,9 +165,39 @@ def test_init_says_which_sizes_it_guessed(models: Path, run: Command, check: Com
     assert check("sub folder/o.yaml").code == 0
 
 
+@pytest.mark.slow
+def test_init_writes_what_it_was_told(models: Path, images: Path, run: Command, check: Command) -> None:
+    """(model, options, what stands in the recipe): each is accepted by ``check``."""
+    told: list[tuple[str, list[str], list[str]]] = [
+        ("lambda.keras", ["--trust"], ["trust: true"]),
+        ("sine", ["--signature", "serving_default"], ['signature: "serving_default"']),
+        ("tiny.tflite", [], ["variants: []"]),
+        ("tiny.tflite", ["--data", str(images)], ["  - {scheme: int8, io: int8} "]),
+        (
+            "photo.keras",
+            ["--data", str(images)],
+            ["image: {shape: [1, 224, 224, 3]}", "resize: {size: [224, 224], mode: stretch"],
+        ),
+    ]
+    for model, options, wanted in told:
+        ended = run("init", models / model, *options, "--force")
+        assert ended.code == 0, ended.err
+        text = Path("recipe.yaml").read_text(encoding="utf-8")
+        assert all(part in text for part in wanted), text
+        assert ("\n  - dynamic " in text) == (model != "tiny.tflite"), text
+        assert check("recipe.yaml").code == 0, model
+
+
 # (arguments, exit code, the message with {models})
 INIT_REFUSES = [
     (["gone.keras"], 3, "gone.keras: no such file or folder; give a trained model"),
+    (
+        ["{models}/lambda.keras"],
+        3,
+        "{models}/lambda.keras: the file holds code that would run on this machine (Lambda layer twice); if you trust "
+        "where it comes from, say so in the recipe: model: {{trust: true}} (with init: --trust)",
+    ),
+    (["{models}/sine", "--signature", "predict"], 3, "{models}/sine: has no signature 'predict' (it has: "),
     (["{models}/only.weights.h5"], 3, "{models}/only.weights.h5: holds weights without a model (no model_config)"),
     (["{models}/tiny.keras", "--data", "gone"], 3, "gone: there is no such file or folder; name the folder that holds"),
     (["{models}/tiny.keras", "--data", "."], 3, ".: no samples found among 1 files (looked for .jpg, "),
@@ -227,13 +257,6 @@ def test_the_gate(limit: int, code: int, relu: Path, run: Command, write_recipe:
     ended = run("convert", recipe, "--json")
     assert ended.code == code
     assert json.loads(ended.out)["status"] == ("failed" if code else "passed")
-
-
-def test_a_quantized_source_is_refused(tmp_path: Path, run: Command, write_recipe: Callable[..., Path]) -> None:
-    ended = run("convert", write_recipe(int8_dense(tmp_path / "q.tflite")))
-    assert ended.code == 3
-    assert ended.message.startswith(f"{tmp_path}/q.tflite: the model is already quantized (")
-    assert ended.message.endswith("; name the float model it was made from")
 
 
 @pytest.mark.slow

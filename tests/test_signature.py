@@ -14,6 +14,7 @@ from tiny_tflite import int8_dense
 
 from tflite_ptq.errors import ModelError
 from tflite_ptq.model.signature import kind, read_inputs
+from tflite_ptq.result import TensorInfo
 
 DATA = Path(os.environ.get("TFLITE_PTQ_REAL_DATA", Path(__file__).parents[1] / "../shared/data"))
 Spec = list[tuple[str, tuple[int, ...], str]]
@@ -79,6 +80,24 @@ def test_keras_configuration(tmp_path: Path, name: str) -> None:
     assert specs(hdf5) == expected
 
 
+LAMBDA = {"class_name": "Lambda", "config": {"name": "twice", "function": {"class_name": "__lambda__"}}}
+
+
+@pytest.mark.parametrize("name", ["m.keras", "m.h5"])
+def test_code_in_a_keras_file(tmp_path: Path, name: str) -> None:
+    import h5py
+
+    path, config = tmp_path / name, json.dumps(functional([A, LAMBDA], ["a", 0, 0]))
+    if name == "m.h5":
+        with h5py.File(path, "w") as file:
+            file.attrs["model_config"] = config
+    else:
+        path.write_bytes(zipped(config_dot_json=config))
+    with pytest.raises(ModelError, match=r"holds code that would run on this machine \(Lambda layer twice\)"):
+        read_inputs(path, None)
+    assert read_inputs(path, None, trust=True) == (TensorInfo(name="a", shape=(-1, 3), dtype="float32"),)
+
+
 def field(number: int, value: bytes | int) -> bytes:
     """A protobuf field, as the wire format's documentation writes it."""
     if isinstance(value, int):
@@ -110,7 +129,7 @@ def saved_model(folder: Path, *keys: str) -> Path:
         (["only"], None, [("x", (-1, 49, 10), "float32")]),
         (["a", "b"], "b", [("x", (-1, 49, 10), "float32")]),
         (["__saved_model_init_op"], None, None),
-        (["a", "b"], None, "has several signatures (a, b); choose one with model.signature"),
+        (["a", "b"], None, "has several signatures (a, b); choose one with model.signature (with init: --signature)"),
         (["a"], "c", "has no signature 'c' (it has: a); correct model.signature"),
     ],
 )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tflite_ptq.model.plain_names import plain_names
+from tflite_ptq.model.input_shapes import fixed_inputs
+from tflite_ptq.model.tflite_source import float_inputs
 from tflite_ptq.recipe.loader import LoadedRecipe
 from tflite_ptq.recipe.schema import Model
 from tflite_ptq.result import TensorInfo
@@ -21,7 +22,7 @@ def check(loaded: LoadedRecipe, data: bool = False) -> tuple[str, ...]:
     lines = [f"recipe    {recipe.name}: {len(recipe.variants)} variants ({', '.join(v.name for v in recipe.variants)})"]
     with runtime() as child:
         described = child.ask(Describe(model=recipe.model), Described, "describe the model")
-        inputs = fixed_inputs(recipe.model, described.inputs)
+        inputs = _inputs(recipe.model, described)
         lines.append(f"model     {recipe.model.path} ({described.kind})")
         lines += [f"input     {_shown(info)}" for info in inputs or ()]
         if inputs is None:
@@ -41,17 +42,13 @@ def check(loaded: LoadedRecipe, data: bool = False) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def fixed_inputs(model: Model, inputs: tuple[TensorInfo, ...] | None) -> tuple[TensorInfo, ...] | None:
-    """The inputs with the recipe's shapes put in and an open batch as 1."""
-    if inputs is None:
+def _inputs(model: Model, described: Described) -> tuple[TensorInfo, ...] | None:
+    """What ``convert`` will feed; ``None`` where only TensorFlow knows."""
+    if described.inputs is None:
         return None
-    by_plain_name = {plain_names([name])[0]: override for name, override in model.inputs.items()}
-    fixed = []
-    for info in inputs:
-        override = model.inputs.get(info.name) or by_plain_name.get(info.name)
-        shape = override.shape if override else tuple(1 if i == 0 and s < 0 else s for i, s in enumerate(info.shape))
-        fixed.append(info.model_copy(update={"shape": shape}))
-    return tuple(fixed)
+    if described.kind == "tflite":
+        return float_inputs(model, described.inputs, described.quantized)
+    return fixed_inputs(model, described.inputs)
 
 
 @contextmanager

@@ -17,12 +17,13 @@ from typing import TypeVar
 
 from tflite_ptq import atomic
 from tflite_ptq.building import Building, Observer
-from tflite_ptq.errors import ModelError, UsageError, WorkerCrash
+from tflite_ptq.errors import UsageError, WorkerCrash
 from tflite_ptq.fingerprint import sha256_of
 from tflite_ptq.journal import Journal
 from tflite_ptq.measure.environment import environment
+from tflite_ptq.model.tflite_source import float_inputs
 from tflite_ptq.recipe.loader import LoadedRecipe
-from tflite_ptq.recipe.schema import FLOAT32, Recipe, Variant
+from tflite_ptq.recipe.schema import FLOAT32, Model, Recipe, Variant
 from tflite_ptq.report import files, outcome_folder
 from tflite_ptq.result import DatasetInfo, Frozen, ModelInfo, Report, TensorInfo
 from tflite_ptq.worker.children import Children, children_of
@@ -124,7 +125,7 @@ class _Run:
             request = OpenSource(model=model, folder=str(self.children.exported))
             opening = converting.submit(self.children.converter.ask, request, Opened, "open the model")
         scanned = self._scan()
-        opened = opening.result() if opening is not None else _float_tflite(model.path, described)
+        opened = opening.result() if opening is not None else _float_tflite(model, described)
         # Only now: a run that cannot begin must not cost the results of the one before.
         outcome_folder.clear(self.folder, self.journal.names)
         self.journal.opened(
@@ -216,9 +217,6 @@ class _Run:
         return lambda done, total: self.observer.stage(what, done, total)
 
 
-def _float_tflite(path: str, described: Described) -> Opened:
-    if described.quantized:
-        raise ModelError(
-            f"{path}: the model is already quantized ({described.quantized}); name the float model it was made from"
-        )
-    return Opened(inputs=described.inputs or (), outputs=described.outputs or ())
+def _float_tflite(model: Model, described: Described) -> Opened:
+    inputs = float_inputs(model, described.inputs or (), described.quantized)
+    return Opened(inputs=inputs, outputs=described.outputs or ())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import re
 from collections import Counter
@@ -10,10 +11,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tflite_ptq.checking import runtime
-from tflite_ptq.errors import DataError, ModelError
+from tflite_ptq.errors import DataError
+from tflite_ptq.model.tflite_source import float_inputs
 from tflite_ptq.recipe.dataset import Dataset, Evaluation, NpyFormat, NpzFormat
 from tflite_ptq.recipe.schema import Model
-from tflite_ptq.recipe.starter import FoundData, starter
+from tflite_ptq.recipe.starter import FoundData, FoundModel, guessed, starter
 from tflite_ptq.result import TensorInfo
 from tflite_ptq.worker.messages import Describe, Described, Opened, OpenSource, Scan, Scanned
 from tflite_ptq.worker.process import Worker
@@ -23,35 +25,38 @@ _FORMATS = {
     **dict.fromkeys((".jpg", ".jpeg", ".png", ".bmp", ".webp"), "image"),
     ".npy": "npy",
     ".npz": "npz",
-    ".bin": "raw",
-    ".raw": "raw",
+    **dict.fromkeys((".bin", ".raw", ".dat", ".pcm"), "raw"),
 }
-_ITEM_BYTES = {"float32": 4, "int8": 1, "uint8": 1, "float16": 2, "float64": 8}
+_ITEM_BYTES = {"float32": 4, "int8": 1, "int16": 2, "float64": 8}
+"""The likeliest dtype of each item size."""
 
 
-def recipe_for(model: Path, data: Path | None, file: Path) -> str:
+def recipe_for(source: Model, data: Path | None, file: Path) -> str:
     """The text of a recipe at ``file`` for the model, with paths relative to it.
 
     Raises ``ModelError`` or ``DataError`` where the model or the folder cannot be used.
     """
+    model = Path(source.path)
     with runtime() as child:
-        described = child.ask(Describe(model=Model(path=str(model))), Described, "describe the model")
-    if described.quantized:
-        raise ModelError(f"{model}: the model is already quantized ({described.quantized}); name the float model")
-    inputs = described.inputs if described.inputs is not None else _opened_inputs(model)
+        described = child.ask(Describe(model=source), Described, "describe the model")
+    inputs = described.inputs if described.inputs is not None else _opened_inputs(source)
+    converted = described.kind == "tflite"
+    if converted:
+        inputs = float_inputs(source, inputs, described.quantized)
     found = _look_at(data, inputs, file) if data is not None else None
     if data is not None and found is not None and data.is_file():
         found = _stacked(found, data)
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", model.stem).strip("-._") or "model"
-    return starter(file.name, name, _relative(model, file), inputs, found)
+    found_model = FoundModel(_relative(model, file), inputs, source.signature, source.trust, converted)
+    return starter(file.name, name, found_model, found)
 
 
-def _opened_inputs(model: Path) -> tuple[TensorInfo, ...]:
+def _opened_inputs(model: Model) -> tuple[TensorInfo, ...]:
     """The inputs that only TensorFlow can tell."""
     with scratch_folder() as folder:
         converter = Worker("tflite_ptq.worker.converter", folder / LOG_NAME, timeout_s=600, scratch=folder)
         try:
-            request = OpenSource(model=Model(path=str(model)), folder=str(folder / "saved_model"))
+            request = OpenSource(model=model, folder=str(folder / "saved_model"))
             return converter.ask(request, Opened, "open the model").inputs
         finally:
             converter.kill()
@@ -65,7 +70,7 @@ def _look_at(data: Path, inputs: Sequence[TensorInfo], file: Path) -> FoundData:
     if not kinds:
         raise DataError(f"{data}: no samples found among {len(files)} files (looked for {', '.join(_FORMATS)})")
     kind, count = kinds.most_common(1)[0]
-    shape = inputs[0].shape[1:] if inputs else ()
+    shape = guessed(inputs[0].shape)[1:] if inputs else ()
     classes = kind == "image" and data.is_dir() and any(path.parent != data for path in files)
     text = f"{{type: {kind}}}"
     steps: tuple[str, ...] = ()
@@ -105,8 +110,7 @@ def _stacked(found: FoundData, data: Path) -> FoundData:
 def _image_steps(shape: Sequence[int]) -> tuple[str, ...]:
     steps = []
     if len(shape) == 3:
-        if shape[0] > 0 and shape[1] > 0:
-            steps.append(f"resize: {{size: [{shape[0]}, {shape[1]}], mode: stretch, interpolation: bilinear}}")
+        steps.append(f"resize: {{size: [{shape[0]}, {shape[1]}], mode: stretch, interpolation: bilinear}}")
         if shape[2] == 1:
             steps.append("color: gray")
     steps.append('normalize: "0..1"    # as in training: raw, 0..1, -1..1, torch, caffe or {mean: ..., std: ...}')
@@ -114,16 +118,14 @@ def _image_steps(shape: Sequence[int]) -> tuple[str, ...]:
 
 
 def _raw_format(file: Path, shape: Sequence[int]) -> str:
-    size, values = file.stat().st_size, 1
-    for length in shape:
-        values *= max(1, length)
+    size, values = file.stat().st_size, math.prod(shape)
     dtype = next((name for name, item in _ITEM_BYTES.items() if values * item == size), None)
     if dtype is None:
         raise DataError(
             f"{file}: {size} bytes are no sample of shape {list(shape)} in any dtype; write the format by hand: "
             "{type: raw, dtype: ..., shape: [...], stride: ...}"
         )
-    return f"{{type: raw, dtype: {dtype}, shape: [{', '.join(str(max(1, length)) for length in shape)}]}}"
+    return f"{{type: raw, dtype: {dtype}, shape: [{', '.join(map(str, shape))}]}}"
 
 
 def _walk(folder: Path) -> Iterator[Path]:

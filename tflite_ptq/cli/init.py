@@ -13,8 +13,10 @@ import click
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), default=Path("recipe.yaml"), show_default=True, metavar="FILE"
 )
+@click.option("--signature", metavar="NAME", help="Signature of a SavedModel that has several.")
+@click.option("--trust", is_flag=True, help="Code in a Keras file (Lambda layers) may run: `trust: true`.")
 @click.option("--force", is_flag=True, help="Replace a recipe that is there.")
-def init_command(model: Path, data: Path | None, output: Path, force: bool) -> None:
+def init_command(model: Path, data: Path | None, output: Path, signature: str | None, trust: bool, force: bool) -> None:
     """Open MODEL and write a commented recipe that `tflite-ptq check` accepts.
 
     \b
@@ -24,8 +26,10 @@ def init_command(model: Path, data: Path | None, output: Path, force: bool) -> N
     """
     from tflite_ptq import atomic, starting
     from tflite_ptq.errors import UsageError
+    from tflite_ptq.recipe.schema import Model
 
     if output.exists() and not force:
         raise UsageError(f"{output}: is there already; choose another with -o FILE or replace it with --force")
-    atomic.write(output, starting.recipe_for(model, data, output).encode())
+    source = Model(path=str(model), signature=signature, trust=trust)
+    atomic.write(output, starting.recipe_for(source, data, output).encode())
     click.echo(f"wrote {output}; next: tflite-ptq check {output}")

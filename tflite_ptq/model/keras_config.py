@@ -1,7 +1,10 @@
-"""The inputs that a Keras model's JSON configuration declares (pure; Keras 2 and 3, Sequential and Functional)."""
+"""What a Keras model's JSON configuration declares: its inputs, and code (pure; Keras 2 and 3, any kind of model)."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from tflite_ptq.errors import ModelError
 from tflite_ptq.result import TensorInfo
 
 _SHAPE_KEYS = ("batch_shape", "batch_input_shape")
@@ -18,6 +21,30 @@ def inputs_of(config: object) -> tuple[TensorInfo, ...] | None:
     if "input_layers" in inner:
         return _functional(layers, inner["input_layers"])
     return _sequential(layers, inner)
+
+
+def refuse_code(path: Path, config: object) -> None:
+    """Raises ``ModelError`` where the configuration in ``path`` holds Python that loading the model would run."""
+    names = sorted(_lambdas(config))
+    if names:
+        raise ModelError(
+            f"{path}: the file holds code that would run on this machine (Lambda layer {', '.join(names)}); if you "
+            "trust where it comes from, say so in the recipe: model: {trust: true} (with init: --trust)"
+        )
+
+
+def _lambdas(config: object) -> set[str]:
+    found: set[str] = set()
+    if isinstance(config, dict):
+        if config.get("class_name") in ("Lambda", "__lambda__"):
+            inner = config.get("config")
+            return {str(inner.get("name", "lambda")) if isinstance(inner, dict) else "lambda"}
+        for value in config.values():
+            found |= _lambdas(value)
+    elif isinstance(config, list):
+        for value in config:
+            found |= _lambdas(value)
+    return found
 
 
 def _functional(layers: list[object], declared: object) -> tuple[TensorInfo, ...] | None:

@@ -22,6 +22,7 @@ import h5py
 import tensorflow as tf
 
 from tflite_ptq.errors import ModelError
+from tflite_ptq.model.keras_config import refuse_code
 from tflite_ptq.model.mixed_precision import in_float32
 
 _LAMBDA = re.compile(rb'"class_name"\s*:\s*"Lambda"')
@@ -101,8 +102,8 @@ def load(path: Path, *, trust: bool) -> Loaded:
     file unless ``trust``.
     """
     config, version = _config(path)
-    if config is not None and not trust:
-        _refuse_code(path, config)
+    if not trust:
+        refuse_code(path, config)
     os.environ["KERAS_BACKEND"] = "tensorflow"  # read by Keras 3 once, at its import; the user's may be another
     names = ("tf_keras", "keras") if version.startswith("2") else ("keras", "tf_keras")
     failures: list[str] = []
@@ -162,29 +163,6 @@ def _config(path: Path) -> tuple[object, str]:
 
 def _damaged(path: Path, error: Exception) -> ModelError:
     return ModelError(f"{path}: the model is damaged or cut short ({_reason(error)}); save or copy it again")
-
-
-def _refuse_code(path: Path, config: object) -> None:
-    names = sorted(_lambdas(config))
-    if names:
-        raise ModelError(
-            f"{path}: the file holds code that would run on this machine (Lambda layer {', '.join(names)}); if you "
-            "trust where it comes from, say so in the recipe: model: {trust: true}"
-        )
-
-
-def _lambdas(config: object) -> set[str]:
-    found: set[str] = set()
-    if isinstance(config, dict):
-        if config.get("class_name") in ("Lambda", "__lambda__"):
-            inner = config.get("config")
-            return {str(inner.get("name", "lambda")) if isinstance(inner, dict) else "lambda"}
-        for value in config.values():
-            found |= _lambdas(value)
-    elif isinstance(config, list):
-        for value in config:
-            found |= _lambdas(value)
-    return found
 
 
 def _reason(error: BaseException) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tflite_ptq.errors import ModelError
 from tflite_ptq.model.filetype import Kind, kind
-from tflite_ptq.model.keras_config import inputs_of
+from tflite_ptq.model.keras_config import inputs_of, refuse_code
 from tflite_ptq.model.plain_names import plain_names
 from tflite_ptq.model.saved_model_proto import signatures
 from tflite_ptq.result import TensorInfo
@@ -22,12 +22,12 @@ __all__ = ["Kind", "kind", "read_inputs"]
 _DEFAULT_SIGNATURE = "serving_default"
 
 
-def read_inputs(path: Path, signature: str | None) -> tuple[TensorInfo, ...] | None:
+def read_inputs(path: Path, signature: str | None, *, trust: bool = False) -> tuple[TensorInfo, ...] | None:
     """Inputs of the model at ``path``; ``None`` where only TensorFlow can tell (subclassed models, no signature).
 
     ``signature`` picks a SavedModel's or ``.tflite``'s signature; ``None``: ``serving_default``, or the only one.
     Shapes include the batch dimension; -1 is a dimension left open. Raises ``ModelError`` for a missing, foreign or
-    broken model and for a signature that it does not have.
+    broken model, for a signature that it does not have, and without ``trust`` for a Keras file that holds code.
     """
     what = kind(path)
     if what == "tflite":
@@ -36,7 +36,14 @@ def read_inputs(path: Path, signature: str | None) -> tuple[TensorInfo, ...] | N
         return _renamed(_saved_model(path, signature))
     if signature is not None:
         raise ModelError(f"{path}: model.signature is '{signature}', but Keras files have no signatures; leave it out")
-    return _renamed(_keras(path) if what == "keras" else _h5(path))
+    text = _keras(path) if what == "keras" else _h5(path)
+    try:
+        config = json.loads(text)
+    except ValueError as error:
+        raise ModelError(f"{path}: its model configuration is not JSON ({error}); save the model again") from None
+    if not trust:
+        refuse_code(path, config)
+    return _renamed(inputs_of(config))
 
 
 def _renamed(inputs: tuple[TensorInfo, ...] | None) -> tuple[TensorInfo, ...] | None:
@@ -76,36 +83,30 @@ def _choose(path: Path, keys: list[str], wanted: str | None) -> str | None:
     if _DEFAULT_SIGNATURE in keys:
         return _DEFAULT_SIGNATURE
     if len(keys) > 1:
-        raise ModelError(f"{path}: has several signatures ({listed}); choose one with model.signature")
+        raise ModelError(
+            f"{path}: has several signatures ({listed}); choose one with model.signature (with init: --signature)"
+        )
     return keys[0] if keys else None
 
 
-def _keras(path: Path) -> tuple[TensorInfo, ...] | None:
+def _keras(path: Path) -> bytes:
     try:
         with zipfile.ZipFile(path) as archive:
-            text = archive.read("config.json")
+            return archive.read("config.json")
     except (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError) as error:
         raise ModelError(f"{path}: is a damaged .keras archive ({error}); save or copy it again") from None
-    return _config(path, text)
 
 
-def _h5(path: Path) -> tuple[TensorInfo, ...] | None:
+def _h5(path: Path) -> str | bytes:
     import h5py
 
     try:
         with h5py.File(path, "r") as file:
-            text = file.attrs.get("model_config")
+            text: str | bytes | None = file.attrs.get("model_config")
     except (OSError, KeyError, RuntimeError) as error:
         raise ModelError(f"{path}: is a damaged or truncated HDF5 file ({error}); save or copy it again") from None
     if text is None:
         raise ModelError(
             f"{path}: holds weights without a model (no model_config); build the model, load_weights, and save it whole"
         )
-    return _config(path, text)
-
-
-def _config(path: Path, text: str | bytes) -> tuple[TensorInfo, ...] | None:
-    try:
-        return inputs_of(json.loads(text))
-    except ValueError as error:
-        raise ModelError(f"{path}: its model configuration is not JSON ({error}); save the model again") from None
+    return text

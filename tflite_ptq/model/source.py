@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from tflite_ptq.errors import DiskFullError, ModelError
 from tflite_ptq.model import keras_file
+from tflite_ptq.model.input_shapes import fixed_shape, refuse_unknown_inputs
 from tflite_ptq.model.plain_names import plain_names
 from tflite_ptq.model.signature import kind
 from tflite_ptq.recipe.schema import Model
@@ -137,10 +138,10 @@ def _choose_signature(path: Path, known: Sequence[str], wanted: str | None) -> s
 def _save(opened: _Callable, model: Model, folder: Path) -> Exported:
     names = plain_names(opened.names)
     specs = [
-        tf.TensorSpec(_fixed_shape(spec, original, name, model), spec.dtype, name=name)
+        tf.TensorSpec(fixed_shape(model, name, _sizes(spec), original), spec.dtype, name=name)
         for spec, original, name in zip(opened.specs, opened.names, names, strict=True)
     ]
-    _refuse_unknown_inputs(model, {*opened.names, *names})
+    refuse_unknown_inputs(model, opened.names)
 
     @tf.function(input_signature=specs)  # type: ignore[untyped-decorator]
     def serve(*tensors: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -172,44 +173,11 @@ def _save(opened: _Callable, model: Model, folder: Path) -> Exported:
 
 
 def _info(name: str, tensor: tf.TensorSpec) -> TensorInfo:
-    shape = tensor.shape.as_list() if tensor.shape.rank is not None else []
-    return TensorInfo(name=name, shape=tuple(-1 if size is None else size for size in shape), dtype=tensor.dtype.name)
+    return TensorInfo(name=name, shape=_sizes(tensor) or (), dtype=tensor.dtype.name)
 
 
-def _fixed_shape(spec: tf.TensorSpec, original: str, name: str, model: Model) -> tuple[int, ...]:
-    override = model.inputs.get(original) or model.inputs.get(name)
-    ask = f"fix it in the recipe: model: {{inputs: {{{name}: {{shape: [1, ...]}}}}}}"
-    if spec.shape.rank is None:
-        if override is None:
-            raise ModelError(f"{model.path}: input '{name}' has no known number of dimensions; {ask}")
-        return override.shape
-    known = spec.shape.as_list()
-    if override is not None:
-        fits = len(override.shape) == len(known) and all(
-            size in (None, want) for size, want in zip(known, override.shape, strict=True)
-        )
-        if not fits:
-            raise ModelError(
-                f"{model.path}: model.inputs.{name}.shape: the recipe says {list(override.shape)}, the model takes "
-                f"{_shown(known)}; keep the known dimensions"
-            )
-        return override.shape
-    shape = [1 if axis == 0 and size is None else size for axis, size in enumerate(known)]
-    if None in shape:
-        raise ModelError(f"{model.path}: input '{name}' has unknown dimensions: {_shown(known)}; {ask}")
-    return tuple(shape)
-
-
-def _refuse_unknown_inputs(model: Model, known: set[str]) -> None:
-    unknown = sorted(set(model.inputs) - known)
-    if unknown:
-        raise ModelError(
-            f"{model.path}: model.inputs: the model has no input '{unknown[0]}' ({', '.join(sorted(known))})"
-        )
-
-
-def _shown(shape: Sequence[int | None]) -> str:
-    return "[" + ", ".join("?" if size is None else str(size) for size in shape) + "]"
+def _sizes(spec: tf.TensorSpec) -> tuple[int, ...] | None:
+    return None if spec.shape.rank is None else tuple(-1 if size is None else size for size in spec.shape.as_list())
 
 
 def _first_line(error: BaseException) -> str:

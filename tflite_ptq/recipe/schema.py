@@ -50,7 +50,7 @@ class Model(Strict):
     path: str = Field(description=".keras, .h5, SavedModel folder or float .tflite; relative to this file")
     signature: str | None = Field(None, description="SavedModel signature; default serving_default, or the only one")
     inputs: dict[str, InputOverride] = {}
-    trust: bool = Field(False, description="allow a .keras file that holds code (Lambda layers) to run it")
+    trust: bool = Field(False, description="allow a Keras file that holds code (Lambda layers) to run it")
 
 
 class ExcludeOp(Strict):

@@ -10,6 +10,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from tflite_ptq.result import TensorInfo
 
+_IMAGE_SIZE = 224
+
 
 @dataclass(frozen=True)
 class FoundData:
@@ -25,19 +27,36 @@ class FoundData:
     """Calibration takes the only sample there is."""
 
 
-def starter(file: str, name: str, model_path: str, inputs: Sequence[TensorInfo] | None, data: FoundData | None) -> str:
-    """The text of a recipe for a model. ``inputs`` have -1 for open dimensions; ``None`` where they are not known."""
+@dataclass(frozen=True)
+class FoundModel:
+    """A model and what was said of it; ``inputs`` have -1 for open dimensions. ``converted``: it is a ``.tflite``."""
+
+    path: str
+    inputs: Sequence[TensorInfo]
+    signature: str | None
+    trust: bool
+    converted: bool
+
+
+def guessed(shape: Sequence[int]) -> tuple[int, ...]:
+    """A shape for an input that leaves dimensions open (-1): 224 where an image's height and width seem to be meant, 1
+    elsewhere. ``shape`` includes the batch dimension."""
+    guess = _IMAGE_SIZE if len(shape) == 4 and shape[-1] in (1, 3) else 1
+    return tuple(size if size >= 0 else 1 if axis == 0 else guess for axis, size in enumerate(shape))
+
+
+def starter(file: str, name: str, model: FoundModel, data: FoundData | None) -> str:
+    """The text of a recipe for a model."""
     environment = Environment(
         loader=PackageLoader("tflite_ptq.recipe", ""), undefined=StrictUndefined, keep_trailing_newline=True
     )
     environment.filters["quoted"] = lambda text: json.dumps(text, ensure_ascii=False)
     environment.filters["open"] = lambda size: "?" if size < 0 else str(size)
-    environment.filters["guess"] = lambda size: "1" if size < 0 else str(size)
+    environment.filters["guessed"] = guessed
     return environment.get_template("starter.yaml.j2").render(
         file=file,
         name=name,
-        model_path=model_path,
-        inputs=inputs,
-        open_inputs=[info for info in inputs or () if any(size < 0 for size in info.shape[1:])],
+        model=model,
+        open_inputs=[info for info in model.inputs if any(size < 0 for size in info.shape[1:])],
         data=data,
     )

@@ -94,10 +94,11 @@ def _first_sample(request: FirstSample) -> Scanned:
 
 
 def _describe(request: Describe) -> Described:
-    path = Path(request.model.path)
+    model = request.model
+    path = Path(model.path)
     form = kind(path)
     if form != "tflite":
-        return Described(kind=form, inputs=read_inputs(path, request.model.signature))
+        return Described(kind=form, inputs=read_inputs(path, model.signature, trust=model.trust))
     description = describe(path)
     return Described(
         kind=form,
