@@ -61,3 +61,10 @@ def test_units(text: str, expected: str) -> None:
 def test_gate_words(check: str, limit: float, measured: float | None, words: tuple[str, str]) -> None:
     one = GateCheck(variant="int8", check=check, limit=limit, measured=measured, passed=False)
     assert (units.check_limit(one), units.check_measured(one)) == words
+
+
+def test_a_limit_says_how_sure_it_must_be() -> None:
+    check = GateCheck(
+        variant="int8", check="latency.min_speedup[cpu,1]", limit=1.5, measured=1.4, passed=False, confidence=0.95
+    )
+    assert units.check_limit(check) == "at least 1.50× (95 % sure)"

@@ -87,7 +87,9 @@ def check_limit(check: GateCheck) -> str:
     """A gate check's limit in words: ``at most 1.00 pt``."""
     if isinstance(check.limit, bool):
         return yes_no(check.limit)
-    return f"{'at least' if _rule(check.check).startswith('min') else 'at most'} {_figure(check.check, check.limit)}"
+    bound = "at least" if _rule(check.check).startswith("min") else "at most"
+    sure = "" if check.confidence is None else f" ({100 * check.confidence:g} % sure)"
+    return f"{bound} {_figure(check.check, check.limit)}{sure}"
 
 
 def check_measured(check: GateCheck) -> str:
