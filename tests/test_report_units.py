@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tflite_ptq.report import units
-from tflite_ptq.result import GateCheck
+from tflite_ptq.result import GateCheck, Interval
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,14 @@ from tflite_ptq.result import GateCheck
         (units.metric_change("mae", 0.00096), "+0.00096"),
         (units.metric_change("mae", None), "–"),
         (units.yes_no(False), "no"),
+        (units.two_digits(0.102), "0.10"),
+        (units.two_digits(0.996), "1.0"),
+        (units.two_digits(9.96), "10"),
+        (units.times_interval(None), "–"),
+        (units.times_interval(Interval(low=1.5, high=1.625)), "1.50× to 1.62×"),
+        (units.duration_interval(Interval(low=999.7, high=2_000)), "1.00 µs to 2.00 µs"),
+        (units.counts(None), "–"),
+        (units.counts({}), "none"),
     ],
 )
 def test_units(text: str, expected: str) -> None:

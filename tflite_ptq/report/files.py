@@ -1,4 +1,4 @@
-"""``report.json`` and ``report.md``: written whole or not at all, and read back."""
+"""``report.json``, ``report.md`` and ``latency.json``: written whole or not at all; the report is read back."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from tflite_ptq import atomic
 from tflite_ptq.errors import UsageError
 from tflite_ptq.report import markdown
 from tflite_ptq.result import Report
+from tflite_ptq.timing_result import RawTimings
 
 JSON_NAME = "report.json"
 MARKDOWN_NAME = "report.md"
+TIMINGS_NAME = "latency.json"
 _FORMAT: str = Report.model_fields["format"].default
 
 
@@ -29,6 +31,11 @@ def write(report: Report, folder: Path) -> None:
     # JSON first: it is the contract, and must not depend on the other's rendering.
     atomic.write(folder / JSON_NAME, f"{text}\n".encode())
     atomic.write(folder / MARKDOWN_NAME, markdown.render(report).encode())
+
+
+def write_timings(timings: RawTimings, folder: Path) -> None:
+    """Write ``latency.json``: every counted inference. Raises what ``write`` does."""
+    atomic.write(folder / TIMINGS_NAME, f"{timings.model_dump_json()}\n".encode())
 
 
 def read(path: Path) -> Report:

@@ -27,7 +27,7 @@ def prepare(folder: Path) -> None:
 def clear(folder: Path, names: Sequence[str]) -> None:
     """Removes what an earlier run left under the names that this one will write: reports and variants ``names``."""
     try:
-        for name in (files.JSON_NAME, files.MARKDOWN_NAME, *(f"{name}.tflite" for name in names)):
+        for name in (files.JSON_NAME, files.MARKDOWN_NAME, files.TIMINGS_NAME, *(f"{name}.tflite" for name in names)):
             (folder / name).unlink(missing_ok=True)
     except OSError as error:
         raise atomic.write_error(folder, error) from error
