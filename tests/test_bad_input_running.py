@@ -25,13 +25,14 @@ from tflite_ptq import pipeline
 from tflite_ptq.model.flatbuffer import describe
 from tflite_ptq.report import outcome_folder
 
-LATENCY = {"latency": {"delegates": ["cpu"], "threads": [1], "runs": 5, "warmup": 0}}
+LATENCY = {"latency": {"delegates": ["cpu"], "threads": [1], "runs": 5, "warmup": 0, "precision": 0.9}}
 
 
 def environment(tmp_path: Path, **more: str) -> dict[str, str]:
     """Temporary files go where the test can see whether they were removed."""
     (tmp_path / "tmp").mkdir(exist_ok=True)
-    return {**os.environ, "TMPDIR": str(tmp_path / "tmp"), "PYTHONPATH": str(HERE / "sabotage"), **more}
+    path = [str(HERE / "sabotage"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "TMPDIR": str(tmp_path / "tmp"), "PYTHONPATH": os.pathsep.join(path), **more}
 
 
 def convert(tmp_path: Path, recipe: Path, **more: Any) -> subprocess.CompletedProcess[str]:
@@ -83,10 +84,44 @@ def test_the_timing_crashes(
 ) -> None:
     recipe = write_recipe(relu, benchmark=LATENCY)
     done = convert(tmp_path, recipe, env={"SABOTAGE": f"timer:{name}"})
-    message = f"latency of float32 (cpu, 1 threads): {DIED[name]} (log: {tmp_path / 'out' / 'log.txt'})"
+    message = f"latency of float32 (cpu, 1 threads), tried again: {DIED[name]} (log: {tmp_path / 'out' / 'log.txt'})"
     assert (done.returncode, done.stderr) == (4, f"error: {message}\n")
-    assert left(tmp_path) == ["float32.tflite", "report.json", "report.md"]
+    assert left(tmp_path) == ["float32.tflite", "latency.json", "report.json", "report.md"]
     assert report(tmp_path)["variants"][0]["audit"] is not None
+
+
+@pytest.mark.parametrize(
+    ("turns", "processes", "lost"),
+    [
+        ("4", [6, 6], False),  # xnnpack in the second round, once: another process takes its place
+        ("4,5", [6], True),  # and again: that configuration is lost, the other goes on
+        ("4,9", [6], True),  # one that dies in two rounds is not sound either
+    ],
+)
+def test_a_timer_dies_in_the_middle_of_a_round(
+    turns: str, processes: list[int], lost: bool, tmp_path: Path, relu: Path, write_recipe: Callable[..., Path]
+) -> None:
+    """Two configurations, cpu and xnnpack: process 1 is cpu's first, process 4 xnnpack's second."""
+    (tmp_path / "count").mkdir()
+    latency = {**LATENCY["latency"], "delegates": ["cpu", "xnnpack"], "precision": 0.99, "max_seconds": 0.001}
+    recipe = write_recipe(relu, benchmark={"latency": latency})
+    env = {"SABOTAGE": "timer:SIGKILL", "SABOTAGE_TURNS": turns, "SABOTAGE_COUNT": str(tmp_path / "count")}
+    done = convert(tmp_path, recipe, env=env)
+    (float32,) = report(tmp_path)["variants"]
+    assert [one["processes"] for one in float32["latency"]] == processes
+    assert [one["delegate"] for one in float32["latency"]] == ["cpu", "xnnpack"][: len(processes)]
+    raw = json.loads((tmp_path / "out" / "latency.json").read_text(encoding="utf-8"))
+    assert [one is None for one in raw["configurations"][0]["processes"]] == [False] * 6
+    if lost:
+        attempt = ", tried again" if turns == "4,5" else ""
+        log = tmp_path / "out" / "log.txt"
+        message = f"latency of float32 (xnnpack, 1 threads){attempt}: {DIED['SIGKILL']} (log: {log})"
+        assert (done.returncode, done.stderr) == (4, f"error: {message}\n")
+        assert float32["error"] == message
+    else:
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "a process died, and another took its place: the log tells more" in float32["latency"][1]["warnings"]
+        assert float32["error"] is None
 
 
 def test_the_runtime_crashes_at_once(tmp_path: Path, relu: Path, write_recipe: Callable[..., Path]) -> None:
@@ -124,7 +159,7 @@ def test_a_bug_shows_its_traceback_and_costs_no_results(
 
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
-    monkeypatch.setattr(pipeline, "time_file", broken)
+    monkeypatch.setattr(pipeline, "Timing", broken)
     ended = run("convert", write_recipe(relu, benchmark=LATENCY), "--output", tmp_path / "out", "-q")
     assert ended.code == 1
     assert "ZeroDivisionError: a bug" in ended.err

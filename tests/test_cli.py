@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import statistics
 import subprocess
 import sys
 from collections.abc import Callable
@@ -92,11 +93,22 @@ def test_inspect(run: Command, tmp_path: Path, relu: Path) -> None:
 
 def test_benchmark(run: Command, tmp_path: Path, relu: Path) -> None:
     (tmp_path / "broken.tflite").write_bytes(relu.read_bytes()[:300])
-    ended = run("benchmark", relu, relu, "--runs", 5, "--warmup", 0, "--delegate", "cpu", "--json")
+    short = ["--runs", 5, "--warmup", 0, "--delegate", "cpu", "--precision", 0.9]
+    ended = run("benchmark", relu, relu, *short, "--raw", "raw.json", "--json")
     assert ended.code == 0, ended.err
     first, second = json.loads(ended.out)
-    assert [x["delegate"] for x in first["latency"]] == ["cpu"] and first["latency"][0]["runs"] == 5
-    assert first["latency"][0]["speedup"] is None and second["latency"][0]["speedup"] > 0
+    assert second["name"] == f"{first['name']} (2)"
+    (alone,), (paired,) = first["latency"], second["latency"]
+    assert (alone["delegate"], alone["processes"]) == ("cpu", len(alone["process_medians_ns"]))
+    assert alone["processes"] >= 6 and alone["runs"] == 5 * alone["processes"]
+    assert alone["speedup"] is None and alone["speedup_interval"] is None
+    assert paired["speedup"] == alone["median_ns"] / paired["median_ns"]
+    assert paired["speedup_interval"]["low"] <= paired["speedup"] <= paired["speedup_interval"]["high"]
+    raw = json.loads((tmp_path / "raw.json").read_text(encoding="utf-8"))
+    assert raw["format"] == "tflite-ptq-latency/1"
+    for rows, latency in zip(raw["configurations"], (alone, paired), strict=True):
+        medians = [round(statistics.median(one["runs_ns"])) for one in rows["processes"] if one]
+        assert medians == latency["process_medians_ns"]
     assert run("benchmark", "broken.tflite", "--no-latency").code == 3
     ended = run("benchmark", relu, "--no-latency")
     assert ended.code == 0 and "relu.tflite" in ended.out
@@ -231,7 +243,7 @@ def test_what_convert_prints(
     tmp_path: Path, relu: Path, vectors: Path, run: Command, write_recipe: Callable[..., Path]
 ) -> None:
     dataset = {"format": {"type": "npy"}, "evaluation": {"path": str(vectors)}}
-    latency = {"latency": {"delegates": ["cpu"], "runs": 5, "warmup": 0}}
+    latency = {"latency": {"delegates": ["cpu"], "runs": 5, "warmup": 0, "precision": 0.9}}
     recipe = write_recipe(relu, dataset, benchmark=latency)
     plain = run("convert", recipe)
     assert plain.code == 0 and "float32" in plain.out and not plain.err
@@ -242,7 +254,9 @@ def test_what_convert_prints(
     found = json.loads(as_json.out)
     assert found["recipe"]["name"] == "other" and found["recipe"]["overrides"] == ["name=other"]
     assert found == json.loads((tmp_path / "elsewhere" / "report.json").read_text(encoding="utf-8"))
-    assert found["variants"][0]["latency"][0]["runs"] == 5
+    (timing,) = found["variants"][0]["latency"]
+    assert timing["runs"] == 5 * timing["processes"] and timing["processes"] >= 6
+    assert (tmp_path / "elsewhere" / "latency.json").is_file() and "latency.json" in plain.out
     bare = json.loads(run("convert", recipe, "--json", "--no-benchmark").out)
     assert bare["variants"][0]["latency"] is None and bare["variants"][0]["audit"] is not None
     wrong = run("convert", recipe, "--only", "int9")

@@ -6,7 +6,7 @@ import pytest
 
 from tflite_ptq.recipe.gate import GateLimits
 from tflite_ptq.report.gate import exit_code, judge, status
-from tflite_ptq.result import Audit, Fidelity, GateCheck, Latency, Metric, VariantResult
+from tflite_ptq.result import Audit, Fidelity, GateCheck, Interval, Latency, Metric, VariantResult
 
 HIGHER = {"top1": True, "top5": True, "mae": False, "my:score": True}
 Measured = float | bool | None
@@ -114,6 +114,58 @@ def test_configuration_that_only_float32_was_timed_in_is_not_passed() -> None:
         ("latency.min_speedup[cpu,1]", 4.0, True),
         ("latency.min_speedup[xnnpack,1]", None, False),
     ]
+
+
+SURE = Interval(low=-0.02, high=0.01)
+SURE_INT8 = INT8.model_copy(
+    update={
+        "accuracy": {
+            "top1": Metric(value=0.94, change=-0.01, interval=Interval(low=0.93, high=0.95), change_interval=SURE),
+            "mae": Metric(value=0.75, change=0.25, interval=Interval(low=0.7, high=0.8), change_interval=SURE),
+        },
+        "latency": (
+            INT8.latency[0].model_copy(  # type: ignore[index]
+                update={
+                    "speedup_interval": Interval(low=3.8, high=4.1),
+                    "median_interval_ns": Interval(low=9e5, high=12e5),
+                }
+            ),
+        ),
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("limits", "measured", "passed"),
+    [
+        # the change may be as bad as -0.02: a drop of 0.02; of an error the rise of 0.01 is the worst
+        ({"accuracy": {"max_drop": 0.019, "confidence": 0.95}}, 0.02, False),
+        ({"accuracy": {"max_drop": 0.02, "confidence": 0.95}}, 0.02, True),
+        ({"accuracy": {"metric": "mae", "max_drop": 0.01, "confidence": 0.95}}, 0.01, True),
+        ({"accuracy": {"metric": "mae", "max_drop": 0.009, "confidence": 0.95}}, 0.01, False),
+        ({"accuracy": {"min": 0.931, "confidence": 0.95}}, 0.93, False),
+        ({"accuracy": {"min": 0.93, "confidence": 0.95}}, 0.93, True),
+        ({"accuracy": {"metric": "mae", "max": 0.79, "confidence": 0.95}}, 0.8, False),
+        ({"latency": {"min_speedup": 3.9, "delegate": "cpu", "confidence": 0.95}}, 3.8, False),
+        ({"latency": {"min_speedup": 3.8, "delegate": "cpu", "confidence": 0.95}}, 3.8, True),
+        ({"latency": {"max_median_ms": 1.1, "delegate": "cpu", "confidence": 0.95}}, 1.2, False),
+        ({"latency": {"max_median_ms": 1.2, "delegate": "cpu", "confidence": 0.95}}, 1.2, True),
+    ],
+)
+def test_confidence_asks_for_the_pessimistic_end(limits: dict[str, object], measured: float, passed: bool) -> None:
+    gate = {"int8": GateLimits.model_validate(limits)}
+    (check,) = judge(gate, (FLOAT32, SURE_INT8), HIGHER)
+    assert (check.measured, check.passed, check.confidence) == (pytest.approx(measured), passed, 0.95)
+
+
+def test_a_figure_without_an_interval_is_not_sure() -> None:
+    limits = {
+        "accuracy": {"max_drop": 1, "min": 0, "max": 1, "confidence": 0.95},
+        "latency": {"min_speedup": 0.1, "max_median_ms": 1e6, "delegate": "cpu", "confidence": 0.95},
+    }
+    found = checks(limits)
+    assert len(found) == 5
+    assert {(measured, passed) for _, measured, passed in found} == {(None, False)}
 
 
 EVERY_LIMIT: dict[str, object] = {

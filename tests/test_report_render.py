@@ -18,6 +18,7 @@ from tflite_ptq.result import (
     Environment,
     Fidelity,
     GateCheck,
+    Interval,
     Latency,
     Metric,
     ModelInfo,
@@ -164,7 +165,7 @@ def test_console_says_verdict_findings_and_files() -> None:
     assert "the evaluation of 量子化 ran out of memory" in text
     assert "Skipped samples (7)" in text and "and 2 more" in text
     assert text.rstrip().endswith(
-        "float32.tflite, int8.tflite, f16.tflite, " + ", ".join(["report.json", *files.RENDERED])
+        "float32.tflite, int8.tflite, f16.tflite, " + ", ".join(["latency.json", "report.json", *files.RENDERED])
     )
 
 
@@ -220,7 +221,8 @@ def test_markdown_tables_are_regular() -> None:
         "TFL\\_Foo has no integer kernel \\[strict\\]<br>set float\\_fallback",
         "`CONV_2D (a\\|b)`, `ADD (c)` | CONV\\_2D 9, ADD 3 |",
         "| input | `in\\|put_1` int8 (1, 32, 32, 3), scale 0.5, zero point -3 |",
-        "| 260 µs | 261 µs | 262 µs | 260 µs | 100 | 2.00 ms | 3.00 ms | 5.00 MiB | 3 of 12 | 1.00× |",
+        "| int8 | xnnpack | 2 | 80.0 µs | – | 81.0 µs | 82.0 µs | 80.5 µs | 3.25× | – | 1 | 100 |",
+        "| int8 | xnnpack | 2 | 2.00 ms | 3.00 ms | 5.00 MiB | – | 3 of 12 | – |",
         "- `cat/6.jpg`: truncated",
         "| NumPy | – |",
         "| open | 4.25 |",
@@ -229,6 +231,57 @@ def test_markdown_tables_are_regular() -> None:
 )
 def test_markdown_holds(text: str) -> None:
     assert text in markdown.render(REPORT)
+
+
+def _uncertain(low: float, high: float, **more: object) -> VariantResult:
+    """An int8 variant, 1.01 times as fast, with an interval of the speedup from ``low`` to ``high``."""
+    latency = _latency("xnnpack", 1, 99_000, 1.01).model_copy(
+        update={
+            "processes": 7,
+            "median_interval_ns": Interval(low=98_000, high=101_000),
+            "speedup_interval": Interval(low=low, high=high),
+            "precision": 1.5 / 99,
+            "arena_bytes": 2048,
+            "left_ops": {"MEAN": 1, "SOFTMAX": 2},
+            **more,
+        }
+    )
+    return VariantResult(name="int8", scheme="int8", latency=(latency,))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "cell", "row", "legend"),
+    [
+        (0.98, 1.04, "99.0 µs ±1.5%  ≈1.01×", "| 1.01× | 0.98× to 1.04×, no difference shown | 7 |", True),
+        (1.002, 1.04, "99.0 µs ±1.5%  1.01×", "| 1.01× | 1.00× to 1.04× | 7 |", False),
+        (1.0, 1.04, "99.0 µs ±1.5%  ≈1.01×", "| 1.01× | 1.00× to 1.04×, no difference shown | 7 |", True),
+    ],
+)
+def test_a_speedup_says_when_it_shows_nothing(low: float, high: float, cell: str, row: str, legend: bool) -> None:
+    report = REPORT.model_copy(update={"variants": (_uncertain(low, high),)})
+    text = printed(120, report)
+    assert cell in text
+    assert ("no difference shown" in text) is legend
+    markdown_text = markdown.render(report)
+    assert cell.replace("  ", " ") in markdown_text and row in markdown_text
+    assert "| 99.0 µs | 98.0 µs to 101 µs |" in markdown_text
+    assert "| 5.00 MiB | 2.0 KiB | 3 of 12 | MEAN 1, SOFTMAX 2 |" in markdown_text
+
+
+def test_warnings_are_printed_everywhere() -> None:
+    doubtful = _uncertain(0.9, 1.1, warnings=("3 threads on 2 cores", "wide spread"))
+    report = REPORT.model_copy(update={"variants": (doubtful,), "warnings": ("the governor is powersave",)})
+    text = printed(200, report)
+    assert re.search(r"^Warnings$", text, re.MULTILINE)
+    assert "- the governor is powersave" in text
+    assert "- int8, xnnpack, 1 thread: 3 threads on 2 cores; wide spread" in text
+    markdown_text = markdown.render(report)
+    assert "## Warnings\n\n- the governor is powersave\n" in markdown_text
+    assert "- **int8, xnnpack, 1 thread**: 3 threads on 2 cores; wide spread" in markdown_text
+    assert "Warnings" not in printed(200) and "## Warnings" not in markdown.render(REPORT)
+    file = io.StringIO()
+    comparison.render_benchmark([doubtful], Console(file=file, width=160), ["the governor is powersave"])
+    assert "the governor is powersave" in file.getvalue() and "wide spread" in file.getvalue()
 
 
 def test_code_span_survives_backticks() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tflite_ptq.report import units
-from tflite_ptq.result import GateCheck
+from tflite_ptq.result import GateCheck, Interval
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,14 @@ from tflite_ptq.result import GateCheck
         (units.metric_change("mae", 0.00096), "+0.00096"),
         (units.metric_change("mae", None), "–"),
         (units.yes_no(False), "no"),
+        (units.two_digits(0.102), "0.10"),
+        (units.two_digits(0.996), "1.0"),
+        (units.two_digits(9.96), "10"),
+        (units.times_interval(None), "–"),
+        (units.times_interval(Interval(low=1.5, high=1.625)), "1.50× to 1.62×"),
+        (units.duration_interval(Interval(low=999.7, high=2_000)), "1.00 µs to 2.00 µs"),
+        (units.counts(None), "–"),
+        (units.counts({}), "none"),
     ],
 )
 def test_units(text: str, expected: str) -> None:
@@ -61,3 +69,10 @@ def test_units(text: str, expected: str) -> None:
 def test_gate_words(check: str, limit: float, measured: float | None, words: tuple[str, str]) -> None:
     one = GateCheck(variant="int8", check=check, limit=limit, measured=measured, passed=False)
     assert (units.check_limit(one), units.check_measured(one)) == words
+
+
+def test_a_limit_says_how_sure_it_must_be() -> None:
+    check = GateCheck(
+        variant="int8", check="latency.min_speedup[cpu,1]", limit=1.5, measured=1.4, passed=False, confidence=0.95
+    )
+    assert units.check_limit(check) == "at least 1.50× (95 % sure)"

@@ -9,9 +9,11 @@ from pathlib import Path
 from tflite_ptq.building import Observer
 from tflite_ptq.errors import UserError, WorkerCrash
 from tflite_ptq.fingerprint import sha256_of
+from tflite_ptq.recipe.latency import LatencySettings
 from tflite_ptq.recipe.loader import LoadedRecipe
-from tflite_ptq.recipe.schema import LatencySettings, Metric, Model
+from tflite_ptq.recipe.schema import Metric, Model
 from tflite_ptq.result import Latency, TensorInfo, VariantResult
+from tflite_ptq.timing_result import RawTimings
 from tflite_ptq.worker.messages import (
     Audited,
     AuditFile,
@@ -25,7 +27,7 @@ from tflite_ptq.worker.messages import (
 )
 from tflite_ptq.worker.process import Worker
 from tflite_ptq.worker.scratch import LOG_NAME, keep_log
-from tflite_ptq.worker.timing import time_file
+from tflite_ptq.worker.timing import Timing
 
 TIMEOUT_S = 3600.0
 
@@ -38,10 +40,25 @@ class Side:
     path: Path
 
 
+@dataclass(frozen=True)
+class Compared:
+    """The files measured, in the order they were given, with what makes the latencies doubtful and their raw values."""
+
+    files: tuple[VariantResult, ...]
+    warnings: tuple[str, ...] = ()
+    timings: RawTimings | None = None
+
+
 def sides(paths: Sequence[Path]) -> tuple[Side, ...]:
-    """Files under names that tell them apart: the file's name, or the whole path where two share it."""
+    """Files under names that tell them apart: the file's name, the whole path where two share it, and a number where
+    one file is given twice."""
     names = [path.name for path in paths]
-    return tuple(Side(path.name if names.count(path.name) == 1 else str(path), path.absolute()) for path in paths)
+    told = [path.name if names.count(path.name) == 1 else str(path) for path in paths]
+    numbers = [told[:index].count(name) + 1 for index, name in enumerate(told)]
+    return tuple(
+        Side(name if number == 1 else f"{name} ({number})", path.absolute())
+        for path, name, number in zip(paths, told, numbers, strict=True)
+    )
 
 
 def benchmark(
@@ -50,7 +67,7 @@ def benchmark(
     settings: LatencySettings | None,
     scratch: Path,
     observer: Observer,
-) -> tuple[VariantResult, ...]:
+) -> Compared:
     """Size, audit, accuracy (on the recipe's evaluation samples) and latency of each file.
 
     ``scratch`` is a folder for the children's log and temporary files; the log is kept where a child crashed.
@@ -72,16 +89,17 @@ def benchmark(
             results = _evaluate(compared, described, results, runtime, loaded, observer)
     finally:
         runtime.kill()
+    warnings: tuple[str, ...] = ()
+    raw = None
     if settings is not None:
-        configurations = [(d, t) for d in settings.delegates for t in settings.threads]
-        total = len(configurations) * len(results)
-        for step, (delegate, threads) in enumerate(configurations):
-            for index, side in enumerate(compared):
-                observer.stage("measuring latency", step * len(results) + index, total)
-                results[index] = _timed(results[index], side, delegate, threads, settings, log)
+        usable = {side.name: side.path for side, found in zip(compared, results, strict=True) if not found.error}
+        timing = Timing(usable, compared[0].name, settings, log, TIMEOUT_S)
+        timing.run(lambda done, total: observer.stage("measuring latency", done, total))
+        results = _timed(results, timing)
+        warnings, raw = timing.warnings(), timing.raw()
     if any(str(log) in (result.error or "") for result in results):
         keep_log(scratch)
-    return tuple(_against(results[0], result) for result in results)
+    return Compared(tuple(_against(results[0], result) for result in results), warnings, raw)
 
 
 def _audit(
@@ -191,28 +209,23 @@ def _real(info: TensorInfo) -> TensorInfo:
     return info.model_copy(update={"shape": shape, "dtype": "float32" if info.scale is not None else info.dtype})
 
 
-def _timed(
-    result: VariantResult, side: Side, delegate: str, threads: int, settings: LatencySettings, log: Path
-) -> VariantResult:
-    if result.error is not None:
-        return result
-    try:
-        latency = time_file(side.name, side.path, delegate, threads, settings, log, TIMEOUT_S)
-    except UserError as error:
-        return result.model_copy(update={"error": str(error)})
-    return result.model_copy(update={"latency": (*(result.latency or ()), latency)})
+def _timed(results: Sequence[VariantResult], timing: Timing) -> list[VariantResult]:
+    by_name = {result.name: result for result in results}
+    for name, found in timing.outcomes():
+        result = by_name[name]
+        if isinstance(found, Latency):
+            by_name[name] = result.model_copy(update={"latency": (*(result.latency or ()), found)})
+        else:
+            error = "; ".join(filter(None, (result.error, str(found))))
+            by_name[name] = result.model_copy(update={"error": error})
+    return list(by_name.values())
 
 
 def _against(first: VariantResult, result: VariantResult) -> VariantResult:
+    """``result`` with the changes of its metrics; its speedups it has already."""
     if result is first:
         return result
-    medians = {(x.delegate, x.threads): x.median_ns for x in first.latency or ()}
     values = {name: metric.value for name, metric in (first.accuracy or {}).items()}
-
-    def compared(latency: Latency) -> Latency:
-        other = medians.get((latency.delegate, latency.threads))
-        return latency.model_copy(update={"speedup": other / latency.median_ns if other else None})
-
     accuracy = {
         # A file with inputs of its own was evaluated apart from the first: a change, but no pairs to test it on.
         name: metric.model_copy(update={"change": metric.value - values[name]})
@@ -220,9 +233,4 @@ def _against(first: VariantResult, result: VariantResult) -> VariantResult:
         else metric
         for name, metric in (result.accuracy or {}).items()
     }
-    return result.model_copy(
-        update={
-            "latency": tuple(compared(x) for x in result.latency) if result.latency else None,
-            "accuracy": accuracy or None,
-        }
-    )
+    return result.model_copy(update={"accuracy": accuracy or None})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -41,6 +41,7 @@ class Journal:
             for name, scheme in [(FLOAT32, FLOAT32), *((v.name, v.scheme) for v in variants)]
         }
         self._errors: list[str] = []
+        self._warnings: list[str] = []
         self._durations_s: dict[str, float] = {}
         self._model: ModelInfo | None = None
         self.dataset: DatasetInfo | None = None
@@ -120,19 +121,14 @@ class Journal:
             self._errors += found.failed
         self._skipped(evaluation.skipped)
 
-    def timed(self, name: str, latency: Latency) -> None:
-        """One configuration was timed; float32 comes first in each configuration."""
-        yardstick = next(
-            (
-                x.median_ns
-                for x in self._variants[FLOAT32].latency or ()
-                if (x.delegate, x.threads) == (latency.delegate, latency.threads)
-            ),
-            None,
-        )
-        if name != FLOAT32 and yardstick is not None:
-            latency = latency.model_copy(update={"speedup": yardstick / latency.median_ns})
-        self._update(name, latency=(*(self._variants[name].latency or ()), latency))
+    def timed(self, outcomes: Iterable[tuple[str, Latency | UserError]], warnings: Sequence[str]) -> None:
+        """The configurations were timed, or some of them; ``warnings`` are of the machine."""
+        for name, found in outcomes:
+            if isinstance(found, Latency):
+                self._update(name, latency=(*(self._variants[name].latency or ()), found))
+            else:
+                self._fail_variant(name, str(found))
+        self._warnings += warnings
 
     def note(self, name: str, text: str) -> None:
         """A note on one variant."""
@@ -195,6 +191,7 @@ class Journal:
             gate=checks,
             status=gate.status(variants, checks, self._errors),
             errors=tuple(self._errors),
+            warnings=tuple(self._warnings),
             durations_s=self._durations_s,
         )
 

@@ -37,7 +37,7 @@ from tflite_ptq.worker.messages import (
     Scan,
     Scanned,
 )
-from tflite_ptq.worker.timing import time_file
+from tflite_ptq.worker.timing import Timing
 
 AnswerT = TypeVar("AnswerT", bound=Frozen)
 
@@ -181,28 +181,13 @@ class _Run:
         if settings is None:
             return
         started = time.monotonic()
-        names = self.journal.usable
-        configurations = [
-            (name, delegate, threads)
-            for delegate in settings.delegates
-            for threads in settings.threads
-            for name in names
-        ]
-        for done, (name, delegate, threads) in enumerate(configurations):
-            self.observer.stage("measuring latency", done, len(configurations))
-            with self.journal.guarding(name):
-                self.journal.timed(
-                    name,
-                    time_file(
-                        name,
-                        self._file(name),
-                        delegate,
-                        threads,
-                        settings,
-                        self.children.log,
-                        self.children.timeout_s,
-                    ),
-                )
+        models = {name: self._file(name) for name in self.journal.usable}
+        timing = Timing(models, FLOAT32, settings, self.children.log, self.children.timeout_s)
+        try:
+            timing.run(self._progress("measuring latency"))
+        finally:  # an interruption costs the rounds to come, not those done
+            self.journal.timed(timing.outcomes(), timing.warnings())
+            files.write_timings(timing.raw(), self.folder)
         self.journal.lasted("latency", time.monotonic() - started)
 
     def _file(self, name: str) -> Path:

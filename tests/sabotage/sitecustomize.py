@@ -1,7 +1,8 @@
 """On PYTHONPATH: makes a child process crash or hang where the environment says, as TensorFlow or LiteRT may.
 
 SABOTAGE is ``<worker module>:<what>``; for the converter ``<what>`` happens at the conversion of SABOTAGE_VARIANT, for
-the others when they start.
+the others when they start: all of them, or with SABOTAGE_TURNS those whose number, counted from 1 in the folder
+SABOTAGE_COUNT, is in that list.
 """
 
 import os
@@ -32,9 +33,18 @@ def wrap(what: str) -> None:
     module.convert = sabotaged
 
 
+def my_turn() -> bool:
+    if "SABOTAGE_TURNS" not in os.environ:
+        return True
+    folder = os.environ["SABOTAGE_COUNT"]
+    number = len(os.listdir(folder)) + 1  # noqa: PTH208
+    with open(os.path.join(folder, str(number)), "x"):  # noqa: PTH118, PTH123
+        return str(number) in os.environ["SABOTAGE_TURNS"].split(",")
+
+
 worker, _, what = os.environ.get("SABOTAGE", ":").partition(":")
 if worker and f"tflite_ptq.worker.{worker} " in " ".join(sys.orig_argv):
     if worker == "converter":
         threading.Thread(target=wrap, args=(what,), daemon=True).start()
-    else:
+    elif my_turn():
         act(what)

@@ -6,7 +6,9 @@ enter and leave it, not the operators inside.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import TypedDict
 
 _DELEGATE = "DELEGATE"
@@ -20,8 +22,18 @@ class Node(TypedDict):
     outputs: Iterable[int]
 
 
-def count_operators(nodes: Sequence[Node]) -> tuple[int, int]:
-    """``(taken by a delegate, all operators of the model's main subgraph)``.
+@dataclass(frozen=True)
+class Placement:
+    """Of the operators of the model's main subgraph: how many a delegate has taken, how many there are, and those
+    ``left`` to the built-in kernels, counted by name."""
+
+    taken: int
+    total: int
+    left: dict[str, int]
+
+
+def placement(nodes: Sequence[Node]) -> Placement:
+    """Where the operators of an execution plan run.
 
     An operator is inside a partition when a tensor that leaves the partition depends on it and every path between
     stays clear of the tensors that enter the partition.
@@ -41,4 +53,5 @@ def count_operators(nodes: Sequence[Node]) -> tuple[int, int]:
             seen.add(tensor)
             taken.add(producer[tensor])
             pending.extend(int(source) for source in originals[producer[tensor]]["inputs"])
-    return len(taken), len(originals)
+    left = Counter(node["op_name"] for number, node in enumerate(originals) if number not in taken)
+    return Placement(len(taken), len(originals), dict(left))

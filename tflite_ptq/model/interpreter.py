@@ -1,4 +1,4 @@
-"""LiteRT: the only door to ``ai_edge_litert.interpreter``. One ``Runner`` is one interpreter; it is not thread-safe.
+"""LiteRT: models by name and in real values. One ``Runner`` is one interpreter; it is not thread-safe.
 
 Inputs and outputs are named as the model's signature names them (where it has exactly one, or ``serving_default``),
 else as their tensors are named, in the order of the subgraph.
@@ -9,49 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, TypedDict, cast
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter, OpResolverType
-from numpy.typing import NDArray
 
 from tflite_ptq.errors import MeasurementError, ModelError
 from tflite_ptq.model.affine import dequantize, quantize
-from tflite_ptq.model.delegation import Node, count_operators
-from tflite_ptq.model.refusal import explain
+from tflite_ptq.model.opening import Array, Delegate, TensorDetails, one_line, open_model
 from tflite_ptq.result import TensorInfo
 
-Array = NDArray[np.generic]
-Delegate = Literal["cpu", "xnnpack"]
-
-_RESOLVERS = {"cpu": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES, "xnnpack": OpResolverType.BUILTIN}
 _QUANTIZED = frozenset({"int8", "uint8", "int16"})
-
-
-class _Details(TypedDict):
-    """What LiteRT tells of a tensor. ``quantization`` is (scale, zero point); scale 0 means not quantized."""
-
-    name: str
-    index: int
-    shape: NDArray[np.int32]
-    shape_signature: NDArray[np.int32]
-    dtype: type[np.generic]
-    quantization: tuple[float, int]
-
-
-class _Interpreter(Protocol):
-    """The part of LiteRT's interpreter that is used."""
-
-    def allocate_tensors(self) -> None: ...
-    def get_input_details(self) -> Sequence[_Details]: ...
-    def get_output_details(self) -> Sequence[_Details]: ...
-    def _get_full_signature_list(self) -> Mapping[str, Mapping[str, Mapping[str, int]]]: ...
-    def _get_ops_details(self) -> Sequence[Node]: ...
-    def resize_tensor_input(self, input_index: int, tensor_size: tuple[int, ...], strict: bool = False) -> None: ...
-    def set_tensor(self, tensor_index: int, value: Array) -> None: ...
-    def get_tensor(self, tensor_index: int) -> Array: ...
-    def reset_all_variables(self) -> None: ...
-    def invoke(self) -> None: ...
 
 
 @dataclass
@@ -76,18 +42,7 @@ class Runner:
 
     def __init__(self, path: Path, delegate: Delegate, threads: int) -> None:
         self.path = path
-        if not path.is_file():
-            raise ModelError(f"{path}: no such file; give the path of a .tflite file")
-        try:
-            self._interpreter = cast(
-                _Interpreter,
-                Interpreter(
-                    model_path=str(path), num_threads=threads, experimental_op_resolver_type=_RESOLVERS[delegate]
-                ),
-            )
-            self._interpreter.allocate_tensors()
-        except (ValueError, RuntimeError) as error:
-            raise ModelError(explain(path, str(error))) from error
+        self._interpreter = open_model(path, delegate, threads)
         names = self._signature()
         self._inputs = self._slots("inputs", self._interpreter.get_input_details(), names)
         self._outputs = self._slots("outputs", self._interpreter.get_output_details(), names)
@@ -102,20 +57,6 @@ class Runner:
     def outputs(self) -> tuple[TensorInfo, ...]:
         """The outputs, as ``inputs``."""
         return tuple(slot.info for slot in self._outputs)
-
-    def operators(self) -> tuple[int, int]:
-        """``(taken by the delegate, all)`` operators of the main subgraph."""
-        return count_operators(self._interpreter._get_ops_details())
-
-    @property
-    def delegated_ops(self) -> int:
-        """How many operators the delegate took; 0 without one."""
-        return self.operators()[0]
-
-    @property
-    def total_ops(self) -> int:
-        """How many operators the main subgraph has, as stored in the file."""
-        return self.operators()[1]
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """One inference on its own: a recurrent layer's state starts anew.
@@ -172,15 +113,11 @@ class Runner:
         try:
             self._interpreter.invoke()
         except (ValueError, RuntimeError) as error:
-            raise MeasurementError(f"{self.path}: the interpreter failed: {_one_line(error)}") from error
+            raise MeasurementError(f"{self.path}: the interpreter failed: {one_line(error)}") from error
 
     def get_raw(self, position: int) -> Array:
         """A copy of the output at ``position`` of ``outputs``, in its own dtype."""
         return self._interpreter.get_tensor(self._outputs[position].index)
-
-    def raw_shape(self, position: int) -> tuple[int, ...]:
-        """The shape that the input at ``position`` has now (dynamic dimensions start as 1)."""
-        return self._inputs[position].shape
 
     def _signature(self) -> Mapping[str, Mapping[str, int]] | None:
         signatures = self._interpreter._get_full_signature_list()
@@ -189,7 +126,7 @@ class Runner:
         return signatures.get("serving_default")
 
     def _slots(
-        self, side: str, details: Sequence[_Details], signature: Mapping[str, Mapping[str, int]] | None
+        self, side: str, details: Sequence[TensorDetails], signature: Mapping[str, Mapping[str, int]] | None
     ) -> tuple[_Slot, ...]:
         by_index = {detail["index"]: detail for detail in details}
         named = {} if signature is None else dict(signature[side])
@@ -199,7 +136,7 @@ class Runner:
         order = sorted(named.items(), key=lambda item: place.index(item[1]))
         return tuple(self._slot(name, by_index[index]) for name, index in order)
 
-    def _slot(self, name: str, detail: _Details) -> _Slot:
+    def _slot(self, name: str, detail: TensorDetails) -> _Slot:
         dtype = np.dtype(detail["dtype"])
         if dtype.kind in "SUO":
             raise ModelError(f"{self.path}: tensor '{name}' holds strings; only numbers can be measured")
@@ -226,7 +163,7 @@ class Runner:
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise MeasurementError(
-                f"{self.path}: input '{slot.name}' cannot be resized to {shape}: {_one_line(error)}"
+                f"{self.path}: input '{slot.name}' cannot be resized to {shape}: {one_line(error)}"
             ) from error
         slot.shape = shape
 
@@ -246,7 +183,3 @@ class Runner:
             return f"{self.path}: the model has no input '{unknown[0]}'; its inputs are {known}"
         missing = next(name for name in self._by_name if name not in inputs)
         return f"{self.path}: no values for input '{missing}'; the model's inputs are {known}"
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

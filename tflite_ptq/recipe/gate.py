@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from tflite_ptq.recipe.strict import Strict
 
+_CONFIDENCE = 0.95
 Share = Annotated[float, Field(ge=0, le=1)]
+
+
+def _measured(confidence: float) -> float:
+    if confidence != _CONFIDENCE:
+        raise ValueError(f"intervals are measured at {_CONFIDENCE}; write {_CONFIDENCE}, or leave it out for the value")
+    return confidence
+
+
+Confidence = Annotated[float, AfterValidator(_measured)]
+"""Holds limits against the pessimistic end of the interval instead of the value."""
 
 
 class AccuracyLimits(Strict):
@@ -19,6 +30,7 @@ class AccuracyLimits(Strict):
     max_drop: NonNegativeFloat | None = None
     min: float | None = None
     max: float | None = None
+    confidence: Confidence | None = Field(None, description="0.95: the pessimistic end of the interval must keep it")
 
 
 class FidelityLimits(Strict):
@@ -40,6 +52,7 @@ class LatencyLimits(Strict):
 
     min_speedup: PositiveFloat | None = None
     max_median_ms: PositiveFloat | None = None
+    confidence: Confidence | None = Field(None, description="0.95: the pessimistic end of the interval must keep it")
     delegate: str | None = None
     threads: PositiveInt | None = None
 

@@ -51,7 +51,20 @@ def resolve(tree: Tree, base: Path, environ: Mapping[str, str]) -> list[Fault]:
         if at(tree, (*loc, "labels"))[1] not in [*LABEL_WORDS]:
             settle((*loc, "labels"), folder)
         settle((*loc, "labels", "csv"), folder)
+    for library in _libraries(tree):
+        value = at(tree, library)[1]
+        # A bare name that is no file here is the system's to find (libedgetpu.so.1).
+        if not isinstance(value, str) or "/" in value or "$" in value or (base / value).exists():
+            settle(library)
     return faults
+
+
+def _libraries(tree: Tree) -> list[Loc]:
+    """Where the recipe names external delegates: one, or some in a list."""
+    loc: Loc = ("benchmark", "latency", "delegates")
+    delegates = at(tree, loc)[1]
+    entries = [(*loc, index) for index in range(len(delegates))] if isinstance(delegates, list) else [loc]
+    return [(*entry, "library") for entry in entries]
 
 
 def _absolute(text: str, base: Path, folder: Path | None, environ: Mapping[str, str]) -> Path:

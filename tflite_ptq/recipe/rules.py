@@ -14,7 +14,7 @@ _ADD_EVALUATION = "but the recipe has no evaluation samples; add dataset.evaluat
 
 def faults_of(recipe: Recipe) -> list[Fault]:
     """Every broken rule of ``recipe``, each with its place."""
-    return [*_variants(recipe), *_dataset(recipe), *_metrics(recipe), *_gate(recipe)]
+    return [*_variants(recipe), *_dataset(recipe), *_metrics(recipe), *_delegates(recipe), *_gate(recipe)]
 
 
 def _variants(recipe: Recipe) -> Iterator[Fault]:
@@ -87,6 +87,16 @@ def _metrics(recipe: Recipe) -> Iterator[Fault]:
             yield Fault(loc, f"{metric.name} needs labels, but dataset.evaluation.labels is 'none'; give labels")
 
 
+def _delegates(recipe: Recipe) -> Iterator[Fault]:
+    labels = recipe.benchmark.latency.labels if recipe.benchmark.latency else ()
+    for index, label in enumerate(labels):
+        if label in labels[:index]:
+            yield Fault(
+                ("benchmark", "latency", "delegates", index),
+                f"'{label}' is already delegates[{labels.index(label)}]; remove one of them",
+            )
+
+
 def _gate(recipe: Recipe) -> Iterator[Fault]:
     schemes = {variant.name: variant.scheme for variant in recipe.variants}
     names = (*schemes, FLOAT32)
@@ -139,8 +149,8 @@ def _gate_latency(recipe: Recipe, name: str, limits: LatencyLimits) -> Iterator[
     if settings is None:
         yield Fault(loc, "latency is not measured: benchmark.latency is null; set it or remove this limit")
         return
-    if limits.delegate is not None and limits.delegate not in settings.delegates:
-        allowed = settings.delegates
+    allowed = settings.labels
+    if limits.delegate is not None and limits.delegate not in allowed:
         yield Fault(
             (*loc, "delegate"),
             f"'{limits.delegate}' is not measured{nearest(limits.delegate, allowed)} "

@@ -10,10 +10,8 @@ import re
 from typing import Annotated, Literal, Union, get_args
 
 from pydantic import (
-    BeforeValidator,
     Discriminator,
     Field,
-    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     Tag,
@@ -22,6 +20,7 @@ from pydantic import (
 
 from tflite_ptq.recipe.dataset import Dataset
 from tflite_ptq.recipe.gate import GateLimits
+from tflite_ptq.recipe.latency import LatencySettings
 from tflite_ptq.recipe.strict import Strict
 
 Scheme = Literal["dynamic", "float16", "int8", "int16x8"]
@@ -35,7 +34,6 @@ _IO_OF_SCHEME: dict[str, tuple[str, ...]] = {"int8": ("float32", "int8", "uint8"
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 Name = Annotated[str, Field(pattern=f"^{_FILE_NAME.pattern}$", max_length=100)]
-Delegate = Literal["cpu", "xnnpack"]
 
 
 class InputOverride(Strict):
@@ -177,24 +175,10 @@ class Metric(Strict):
         return self.name not in METRICS
 
 
-def _listed(value: object) -> object:
-    return [value] if isinstance(value, (str, int)) else value
-
-
 class Accuracy(Strict):
     """What is measured on the evaluation samples; empty: top1 where they are labelled, else nothing."""
 
     metrics: tuple[Metric, ...] = ()
-
-
-class LatencySettings(Strict):
-    """Single inferences in fresh processes: ``warmup`` are thrown away, ``runs`` are counted."""
-
-    delegates: Annotated[tuple[Delegate, ...], BeforeValidator(_listed), Field(min_length=1)] = ("cpu", "xnnpack")
-    threads: Annotated[tuple[PositiveInt, ...], BeforeValidator(_listed), Field(min_length=1)] = (1,)
-    warmup: NonNegativeInt = 10
-    runs: PositiveInt = 100
-    max_seconds: PositiveFloat = Field(5.0, description="stop counting after so long per configuration")
 
 
 class Benchmark(Strict):

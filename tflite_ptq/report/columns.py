@@ -100,14 +100,38 @@ def _latency(variants: Sequence[VariantResult]) -> list[Column]:
     return made
 
 
+def no_difference_shown(timing: Latency) -> bool:
+    """Whether the interval of the speedup covers 1."""
+    interval = timing.speedup_interval
+    return interval is not None and interval.low <= 1 <= interval.high
+
+
 def _timed(timings: Sequence[Latency | None]) -> tuple[str, ...]:
-    """``80.1 µs  3.25×``: median and speedup in one cell, the speedups padded to one width so that they align."""
-    speedups = ["" if one is None or one.speedup is None else units.times(one.speedup) for one in timings]
-    width = max(map(len, speedups), default=0)
-    medians = [units.duration(one.median_ns if one else None) for one in timings]
-    if not width:
-        return tuple(medians)
+    """``80.1 µs ±1%  3.25×``: median, how well it is known and speedup in one cell, each padded to one width so that
+    they align. ``≈`` before a speedup: no difference shown."""
+    parts = [
+        ("", "", "")
+        if one is None
+        else (units.duration(one.median_ns), _sure(one), "" if one.speedup is None else _speedup(one))
+        for one in timings
+    ]
+    widths = [max(map(len, column), default=0) for column in zip(*parts, strict=True)]
     return tuple(
-        median if timing is None else f"{median}  {speedup:>{width}}"
-        for timing, median, speedup in zip(timings, medians, speedups, strict=True)
+        units.NOT_MEASURED if timing is None else _aligned(part, widths)
+        for timing, part in zip(timings, parts, strict=True)
     )
+
+
+def _aligned(part: tuple[str, str, str], widths: Sequence[int]) -> str:
+    """The median as it is (the cell is right aligned), the others padded."""
+    median, sure, speedup = part
+    text = f"{median} {sure:>{widths[1]}}" if widths[1] else median
+    return f"{text}  {speedup:>{widths[2]}}" if widths[2] else text
+
+
+def _sure(timing: Latency) -> str:
+    return "" if timing.precision is None else f"±{units.two_digits(100 * timing.precision)}%"
+
+
+def _speedup(timing: Latency) -> str:
+    return ("≈" if no_difference_shown(timing) else "") + units.times(timing.speedup)

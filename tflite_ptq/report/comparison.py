@@ -6,14 +6,15 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from tflite_ptq.report.console import print_findings, print_variants
+from tflite_ptq.report.console import print_findings, print_variants, print_warnings
 from tflite_ptq.result import VariantResult
 
 
-def render_benchmark(rows: Sequence[VariantResult], console: Console) -> None:
-    """Print the figures of ``rows`` (``name`` is the file's name), then their notes and errors.
+def render_benchmark(rows: Sequence[VariantResult], console: Console, warnings: Sequence[str] = ()) -> None:
+    """Print the figures of ``rows`` (``name`` is the file's name), then warnings, notes and errors.
 
     ``speedup``, where it is given, is taken to be against the first row.
     """
     print_variants(rows, console, yardstick="the first file")
+    print_warnings(rows, warnings, console)
     print_findings(rows, (), console)

@@ -11,7 +11,8 @@ from rich.text import Text
 
 from tflite_ptq.recipe.schema import FLOAT32
 from tflite_ptq.report import units
-from tflite_ptq.report.files import NAMES
+from tflite_ptq.report.columns import no_difference_shown
+from tflite_ptq.report.files import NAMES, TIMINGS_NAME
 from tflite_ptq.report.tables import plain_table, variant_tables
 from tflite_ptq.report.verdict import reasons
 from tflite_ptq.result import GateCheck, Report, VariantResult
@@ -26,6 +27,7 @@ def render(report: Report, console: Console, folder: str) -> None:
     if report.gate:
         console.print()
         console.print(gate_table(report.gate))
+    print_warnings(report.variants, report.warnings, console)
     print_findings(report.variants, report.errors, console)
     if report.dataset is not None and report.dataset.findings:
         console.print()
@@ -37,6 +39,8 @@ def render(report: Report, console: Console, folder: str) -> None:
     names = [PurePath(variant.file).name for variant in report.variants if variant.file is not None]
     # Soft wrap: a path that the terminal, not we, breaks can still be copied whole.
     console.print(Text(f"Files in {folder}:"), soft_wrap=True)
+    if any(variant.latency for variant in report.variants):
+        names.append(TIMINGS_NAME)
     console.print(Text("  " + ", ".join([*names, *NAMES])))
 
 
@@ -54,10 +58,26 @@ def print_variants(variants: Sequence[VariantResult], console: Console, yardstic
         meanings.append("agrees: same top class as float32. SQNR: output against float32's.")
     timings = [timing for variant in variants for timing in variant.latency or ()]
     if timings:
+        sure = ", ±: half its 95 % interval" if any(timing.precision for timing in timings) else ""
         speedup = f"; ×: times as fast as {yardstick}" if any(timing.speedup for timing in timings) else ""
-        meanings.append(f"Times: median of single inferences{speedup}.")
+        meanings.append(f"Times: median of single inferences{sure}{speedup}.")
+    if any(no_difference_shown(timing) for timing in timings):
+        meanings.append("≈: no difference shown (the speedup's 95 % interval covers 1).")
     for meaning in meanings:
         console.print(Text(meaning, style="dim"))
+
+
+def print_warnings(variants: Sequence[VariantResult], warnings: Sequence[str], console: Console) -> None:
+    """Print why figures are to be doubted: all of them (``warnings``), then one by one."""
+    doubts = [(variant.name, one) for variant in variants for one in variant.latency or () if one.warnings]
+    if not warnings and not doubts:
+        return
+    console.print()
+    console.print(Text("Warnings", style="bold yellow"))
+    for warning in warnings:
+        print_finding("", warning, console)
+    for name, one in doubts:
+        print_finding(f"{name}, {units.configuration(one)}", "; ".join(one.warnings), console)
 
 
 def print_findings(variants: Sequence[VariantResult], errors: Sequence[str], console: Console) -> None:

@@ -1,4 +1,4 @@
-"""``report.json`` and what is rendered from it: written whole or not at all, and read back."""
+"""``report.json``, what is rendered from it, and ``latency.json``: whole or not at all; the report is read back."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from tflite_ptq.report import junit, markdown
 from tflite_ptq.report.debug_beside import beside
 from tflite_ptq.report.html import page
 from tflite_ptq.result import Report
+from tflite_ptq.timing_result import RawTimings
 
 JSON_NAME = "report.json"
+TIMINGS_NAME = "latency.json"
 _FORMAT: str = Report.model_fields["format"].default
 
 RENDERED: dict[str, Callable[[Report, Path], str]] = {
@@ -64,6 +66,11 @@ def read_run(run: Path) -> Report:
             "'Files in ...')"
         )
     return read(run / JSON_NAME if run.is_dir() else run)
+
+
+def write_timings(timings: RawTimings, folder: Path) -> None:
+    """Write ``latency.json``: every counted inference. Raises what ``write`` does."""
+    atomic.write(folder / TIMINGS_NAME, f"{timings.model_dump_json()}\n".encode())
 
 
 def read(path: Path) -> Report:

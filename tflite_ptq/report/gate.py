@@ -2,6 +2,9 @@
 
 ``measured`` is ``None`` where there is no figure, and such a check is not passed. The one exception is an SQNR that is
 infinite because the outputs are identical: JSON has no infinity, so it is ``None`` too, and passed.
+
+With ``confidence`` a limit is held against the pessimistic end of the figure's interval: the low end where more is
+better, the high end where less is. Where there is no such interval nothing was measured.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from tflite_ptq.errors import EXIT_FAILED, EXIT_GATE, EXIT_OK
 from tflite_ptq.recipe.gate import AccuracyLimits, FidelityLimits, GateLimits, LatencyLimits, SizeLimits
 from tflite_ptq.recipe.schema import FLOAT32
-from tflite_ptq.result import GateCheck, Latency, Status, VariantResult
+from tflite_ptq.result import GateCheck, Interval, Latency, Metric, Status, VariantResult
 
 # 0.95 - 0.94 is 0.010000000000000009 in binary: without slack a drop of exactly one point would break a limit of 0.01.
 # No figure that a gate looks at is known to nine digits, so the slack lets nothing else through.
@@ -72,18 +75,37 @@ def _accuracy(
     metric = limits.metric or next(iter(ours or reference), None)
     # With nothing measured and no metric named there is none to write into the check's name.
     prefix = "accuracy" if metric is None else f"accuracy.{metric}"
-    value = ours[metric].value if metric in ours else None
+    found, sure = ours.get(metric or ""), limits.confidence
     if limits.max_drop is not None:
         drop = None
-        if metric is not None and value is not None and metric in reference:
+        if metric is not None and found is not None and metric in reference:
             # change < 0 is worse where higher is better, better where it is an error; a drop > 0 is always worse.
-            change = value - reference[metric].value
-            drop = -change if higher_is_better[metric] else change
-        yield _at_most(name, f"{prefix}.max_drop", limits.max_drop, drop)
+            better_up = higher_is_better[metric]
+            worst = (
+                found.value - reference[metric].value
+                if sure is None
+                else _end(found.change_interval, sure, low=better_up)
+            )
+            drop = None if worst is None else -worst if better_up else worst
+        yield _at_most(name, f"{prefix}.max_drop", limits.max_drop, drop, sure)
     if limits.min is not None:
-        yield _at_least(name, f"{prefix}.min", limits.min, value)
+        yield _at_least(name, f"{prefix}.min", limits.min, _figure(found, sure, low=True), sure)
     if limits.max is not None:
-        yield _at_most(name, f"{prefix}.max", limits.max, value)
+        yield _at_most(name, f"{prefix}.max", limits.max, _figure(found, sure, low=False), sure)
+
+
+def _figure(metric: Metric | None, sure: float | None, *, low: bool) -> float | None:
+    """The metric's value, or an end of its interval."""
+    if metric is None:
+        return None
+    return metric.value if sure is None else _end(metric.interval, sure, low=low)
+
+
+def _end(interval: Interval | None, sure: float, *, low: bool) -> float | None:
+    """An end of an interval that is at least as sure as asked."""
+    if interval is None or interval.confidence < sure:
+        return None
+    return interval.low if low else interval.high
 
 
 def _fidelity(name: str, limits: FidelityLimits, variant: VariantResult) -> Iterator[GateCheck]:
@@ -122,11 +144,24 @@ def _latency(name: str, limits: LatencyLimits, variant: VariantResult, float32: 
     ]
     for place, timing in timings or [(f"[{limits.delegate or '*'},{limits.threads or '*'}]", None)]:
         if limits.min_speedup is not None:
-            speedup = None if timing is None else timing.speedup
-            yield _at_least(name, f"latency.min_speedup{place}", limits.min_speedup, speedup)
+            speedup = _speedup(timing, limits.confidence)
+            yield _at_least(name, f"latency.min_speedup{place}", limits.min_speedup, speedup, limits.confidence)
         if limits.max_median_ms is not None:
-            median_ms = None if timing is None else timing.median_ns / 1e6
-            yield _at_most(name, f"latency.max_median_ms{place}", limits.max_median_ms, median_ms)
+            median_ms = _median_ms(timing, limits.confidence)
+            yield _at_most(name, f"latency.max_median_ms{place}", limits.max_median_ms, median_ms, limits.confidence)
+
+
+def _speedup(timing: Latency | None, sure: float | None) -> float | None:
+    if timing is None:
+        return None
+    return timing.speedup if sure is None else _end(timing.speedup_interval, sure, low=True)
+
+
+def _median_ms(timing: Latency | None, sure: float | None) -> float | None:
+    if timing is None:
+        return None
+    median_ns = timing.median_ns if sure is None else _end(timing.median_interval_ns, sure, low=False)
+    return None if median_ns is None else median_ns / 1e6
 
 
 def _fully_integer(name: str, limit: bool, variant: VariantResult) -> GateCheck:
@@ -136,16 +171,16 @@ def _fully_integer(name: str, limit: bool, variant: VariantResult) -> GateCheck:
     return GateCheck(variant=name, check="fully_integer", limit=limit, measured=measured, passed=passed)
 
 
-def _at_most(variant: str, check: str, limit: float, measured: float | None) -> GateCheck:
+def _at_most(variant: str, check: str, limit: float, measured: float | None, sure: float | None = None) -> GateCheck:
     figure = _finite(measured)
     passed = figure is not None and figure <= limit + _SLACK
-    return GateCheck(variant=variant, check=check, limit=limit, measured=figure, passed=passed)
+    return GateCheck(variant=variant, check=check, limit=limit, measured=figure, passed=passed, confidence=sure)
 
 
-def _at_least(variant: str, check: str, limit: float, measured: float | None) -> GateCheck:
+def _at_least(variant: str, check: str, limit: float, measured: float | None, sure: float | None = None) -> GateCheck:
     figure = _finite(measured)
     passed = figure is not None and figure >= limit - _SLACK
-    return GateCheck(variant=variant, check=check, limit=limit, measured=figure, passed=passed)
+    return GateCheck(variant=variant, check=check, limit=limit, measured=figure, passed=passed, confidence=sure)
 
 
 def _finite(measured: float | None) -> float | None:

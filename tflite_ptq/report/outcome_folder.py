@@ -27,7 +27,8 @@ def prepare(folder: Path) -> None:
 def clear(folder: Path, names: Sequence[str]) -> None:
     """Removes what an earlier run left under the names that this one will write: reports and variants ``names``."""
     try:
-        for name in (*files.NAMES, gitlab.NAME, *(f"{name}.tflite" for name in names)):
+        names_here = (*files.NAMES, files.TIMINGS_NAME, gitlab.NAME, *(f"{name}.tflite" for name in names))
+        for name in names_here:
             (folder / name).unlink(missing_ok=True)
     except OSError as error:
         raise atomic.write_error(folder, error) from error

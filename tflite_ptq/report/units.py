@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
-from tflite_ptq.result import GateCheck, Interval
+from tflite_ptq.result import GateCheck, Interval, Latency
 
 NOT_MEASURED = "–"
 _SHARES = re.compile(r"(top\d+|balanced_accuracy)(\(.*\))?")
@@ -44,6 +45,36 @@ def _three_digits(value: float) -> str:
         if float(text) < 10 ** (3 - decimals):
             return text
     return f"{value:.0f}"
+
+
+def two_digits(value: float) -> str:
+    """A small figure such as a precision in percent: ``0.43``, ``1.8``, ``12``."""
+    return f"{value:.2f}" if value < 0.995 else f"{value:.1f}" if value < 9.95 else f"{value:.0f}"
+
+
+def configuration(latency: Latency) -> str:
+    """Delegate and threads of a timing: ``xnnpack, 2 threads``."""
+    return f"{latency.delegate}, {latency.threads} thread{'s' * (latency.threads != 1)}"
+
+
+def times_interval(interval: Interval | None) -> str:
+    """The interval of a speedup: ``1.52× to 1.68×``, and in words where it says nothing."""
+    if interval is None:
+        return NOT_MEASURED
+    text = f"{times(interval.low)} to {times(interval.high)}"
+    return f"{text}, no difference shown" if interval.low <= 1 <= interval.high else text
+
+
+def duration_interval(interval: Interval | None) -> str:
+    """The interval of a duration in ns."""
+    return NOT_MEASURED if interval is None else f"{duration(interval.low)} to {duration(interval.high)}"
+
+
+def counts(found: Mapping[str, int] | None) -> str:
+    """Operators by name: ``MEAN 1, SOFTMAX 2``."""
+    if found is None:
+        return NOT_MEASURED
+    return ", ".join(f"{name} {count}" for name, count in found.items()) or "none"
 
 
 def times(factor: float | None) -> str:
@@ -118,7 +149,9 @@ def check_limit(check: GateCheck) -> str:
     """A gate check's limit in words: ``at most 1.00 pt``."""
     if isinstance(check.limit, bool):
         return yes_no(check.limit)
-    return f"{'at least' if _rule(check.check).startswith('min') else 'at most'} {_figure(check.check, check.limit)}"
+    bound = "at least" if _rule(check.check).startswith("min") else "at most"
+    sure = "" if check.confidence is None else f" ({100 * check.confidence:g} % sure)"
+    return f"{bound} {_figure(check.check, check.limit)}{sure}"
 
 
 def check_measured(check: GateCheck) -> str:

@@ -1,7 +1,7 @@
 """A child process that times one model in one configuration: a fresh process each, so none warms another's caches.
 
-One JSON line in: ``timing.TimeFile``. One JSON line out: a reply of ``messages``, written without pydantic, so that the
-process holds nothing but the interpreter.
+One JSON line in: ``Request``. One JSON line out: a reply of ``messages``, whose result is a
+``timing_result.TimedProcess``; both written without pydantic, so that the process holds nothing but the interpreter.
 """
 
 from __future__ import annotations
@@ -12,28 +12,38 @@ import resource
 import sys
 import time
 import traceback
+from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypedDict
+from typing import Literal, TypedDict, Union
 
 from tflite_ptq.errors import UserError
-from tflite_ptq.measure.timing import summarize
+from tflite_ptq.measure.steadiness import BLOCK_NS, steady
 
-if TYPE_CHECKING:
-    from tflite_ptq.model.interpreter import Runner
-
-_LEAST_RUNS = 5
 _SEED = 0
+_CLOCK_READS = 1000
+
+
+class Library(TypedDict):
+    """An external delegate: path and options."""
+
+    library: str
+    options: dict[str, str]
 
 
 class Request(TypedDict):
-    """What to time. ``threads``, ``warmup`` and ``runs`` are counts; ``max_seconds`` bounds the counted runs."""
+    """What to time. ``warmup``: at least so many inferences before those that count, until steady; 0 means none.
+
+    ``runs`` inferences are counted, fewer where ``seconds``, of which half is the warm-up's, are over before; at least
+    one is.
+    """
 
     model: str
-    delegate: Literal["cpu", "xnnpack"]
+    delegate: Union[Literal["cpu", "xnnpack"], Library]
     threads: int
     warmup: int
     runs: int
-    max_seconds: float
+    seconds: float
 
 
 def main() -> None:
@@ -54,69 +64,74 @@ def main() -> None:
 
 
 def measure(request: Request) -> dict[str, object]:
-    """The fields of ``result.Latency`` but ``speedup``. Raises ``ModelError`` or ``MeasurementError``."""
-    from tflite_ptq.model.interpreter import Runner
+    """The fields of ``timing_result.TimedProcess``. Raises ``ModelError`` or ``MeasurementError``."""
+    from tflite_ptq.model.opening import External
+    from tflite_ptq.model.timed_model import TimedModel
 
+    asked = request["delegate"]
+    delegate = asked if isinstance(asked, str) else External(asked["library"], asked["options"])
+    half_ns = int(request["seconds"] * 1e9 / 2)
     started = time.perf_counter_ns()
-    runner = Runner(Path(request["model"]), request["delegate"], request["threads"])
+    model = TimedModel(Path(request["model"]), delegate, request["threads"])
     load_ns = time.perf_counter_ns() - started
-    _fill(runner)
+    model.fill(_SEED)
     started = time.perf_counter_ns()
-    runner.invoke()
+    model.first()
     first_ns = time.perf_counter_ns() - started
-    deadline = time.perf_counter_ns() + int(request["max_seconds"] * 1e9)
-    for _ in range(request["warmup"]):
-        runner.invoke()
-        if time.perf_counter_ns() > deadline:
-            break
-    timing = summarize(_timed(runner, request["runs"], int(request["max_seconds"] * 1e9)))
+    warmup, settled = _warm_up(model.invoke, request["warmup"], half_ns)
+    runs_ns = _timed(model.invoke, request["runs"], 0, half_ns)
     peak_memory_bytes = _peak_memory_bytes()
-    delegated_ops, total_ops = runner.operators()
+    operators = model.operators()
     return {
-        "delegate": request["delegate"],
-        "threads": request["threads"],
-        "runs": timing.runs,
-        "median_ns": timing.median_ns,
-        "p90_ns": timing.p90_ns,
-        "p99_ns": timing.p99_ns,
-        "mean_ns": timing.mean_ns,
         "load_ns": load_ns,
         "first_ns": first_ns,
+        "warmup": warmup,
+        "steady": settled,
+        "runs_ns": runs_ns,
+        "clock_ns": _clock_ns(),
         "peak_memory_bytes": peak_memory_bytes,
-        "delegated_ops": delegated_ops,
-        "total_ops": total_ops,
+        "arena_bytes": model.arena_bytes(),
+        "delegated_ops": operators.taken,
+        "total_ops": operators.total,
+        "left_ops": None if asked == "cpu" else operators.left,
     }
 
 
-def _timed(runner: Runner, runs: int, max_ns: int) -> list[int]:
-    clock, invoke = time.perf_counter_ns, runner.invoke
+def _warm_up(invoke: Callable[[], None], least: int, max_ns: int) -> tuple[int, bool | None]:
+    """How many inferences it took, and whether they were steady in the end (``None``: not asked for)."""
+    if least == 0:
+        return 0, None
+    done, end = 0, time.perf_counter_ns() + max_ns
+    while True:
+        block = _timed(invoke, least, BLOCK_NS, end - time.perf_counter_ns())
+        done += len(block)
+        if steady(block):
+            return done, True
+        if time.perf_counter_ns() >= end:
+            return done, False
+
+
+def _timed(invoke: Callable[[], None], runs: int, least_ns: int, max_ns: int) -> list[int]:
+    """Nanoseconds of single inferences: ``runs`` of them, more until ``least_ns`` are over, fewer after ``max_ns``, one
+    in any case."""
+    clock = time.perf_counter_ns
     samples_ns: list[int] = []
     begin = clock()
-    while len(samples_ns) < runs:
+    while True:
         started = clock()
         invoke()
         ended = clock()
         samples_ns.append(ended - started)
-        if ended - begin > max_ns and len(samples_ns) >= _LEAST_RUNS:
-            break
-    return samples_ns
+        spent = ended - begin
+        if spent >= max_ns or (len(samples_ns) >= runs and spent >= least_ns):
+            return samples_ns
 
 
-def _fill(runner: Runner) -> None:
-    """Uniform values from a fixed seed: the whole range of a quantized input, 0..1 of a float one, else 0 or 1 (an
-    index that every table has)."""
-    import numpy as np
-
-    rng = np.random.default_rng(_SEED)
-    for position, info in enumerate(runner.inputs):
-        shape, dtype = runner.raw_shape(position), np.dtype(info.dtype)
-        if info.scale is not None:
-            limits = np.iinfo(info.dtype)
-            runner.set_raw(position, rng.integers(limits.min, limits.max, shape, endpoint=True).astype(dtype))
-        elif dtype.kind == "f":
-            runner.set_raw(position, rng.random(shape).astype(dtype))
-        else:
-            runner.set_raw(position, rng.integers(0, 2, shape).astype(dtype))
+def _clock_ns() -> int:
+    """The clock's smallest step as seen from here: its resolution, or the time that reading it takes."""
+    reads = sorted({time.perf_counter_ns() for _ in range(_CLOCK_READS)})
+    resolution_ns = round(time.get_clock_info("perf_counter").resolution * 1e9)
+    return min((later - earlier for earlier, later in pairwise(reads)), default=resolution_ns)
 
 
 def _peak_memory_bytes() -> int:
