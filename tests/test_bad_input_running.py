@@ -67,7 +67,7 @@ def test_the_converter_aborts(
     done = convert(tmp_path, recipe, env={"SABOTAGE": "converter:SIGABRT", "SABOTAGE_VARIANT": "dynamic"})
     message = f"conversion of dynamic: {DIED['SIGABRT']} (log: {tmp_path / 'out' / 'log.txt'})"
     assert (done.returncode, done.stderr) == (4, f"error: {message}\n")
-    assert left(tmp_path) == ["float16.tflite", "float32.tflite", "report.json", "report.md"]
+    assert left(tmp_path) == ["float16.tflite", "float32.tflite", "report.html", "report.json", "report.md"]
     found = report(tmp_path)
     assert found["status"] == "error"
     assert [(v["name"], v["error"]) for v in found["variants"]] == [
@@ -85,7 +85,7 @@ def test_the_timing_crashes(
     done = convert(tmp_path, recipe, env={"SABOTAGE": f"timer:{name}"})
     message = f"latency of float32 (cpu, 1 threads): {DIED[name]} (log: {tmp_path / 'out' / 'log.txt'})"
     assert (done.returncode, done.stderr) == (4, f"error: {message}\n")
-    assert left(tmp_path) == ["float32.tflite", "report.json", "report.md"]
+    assert left(tmp_path) == ["float32.tflite", "report.html", "report.json", "report.md"]
     assert report(tmp_path)["variants"][0]["audit"] is not None
 
 
@@ -175,7 +175,7 @@ def test_a_hang(tmp_path: Path, relu: Path, vectors: Path, write_recipe: Callabl
         f"recipe (log: {tmp_path / 'out' / 'log.txt'})"
     )
     assert (done.returncode, done.stderr) == (4, f"error: {message}\n")
-    assert left(tmp_path) == ["float32.tflite", "report.json", "report.md"]
+    assert left(tmp_path) == ["float32.tflite", "report.html", "report.json", "report.md"]
 
 
 @pytest.mark.slow
@@ -206,7 +206,7 @@ def test_signals(number: int, code: int, tmp_path: Path, models: Path, write_rec
         assert not list((tmp_path / "out").glob("*.part"))
         return
     assert err.strip() == "interrupted; what was finished is kept"
-    assert left(tmp_path) == [*made, "report.json", "report.md"]
+    assert left(tmp_path) == [*made, "report.html", "report.json", "report.md"]
     found = report(tmp_path)
     assert found["status"] == "error" and found["errors"] == ["interrupted; what was finished is kept"]
     assert [v["file"] for v in found["variants"]] == ["float32.tflite", "dynamic.tflite", None, None]
@@ -327,6 +327,7 @@ def test_odd_places(tmp_path: Path, models: Path, write_recipe: Callable[..., Pa
         "float32.tflite",
         "int8.tflite",
         "log.txt",
+        "report.html",
         "report.json",
         "report.md",
     }

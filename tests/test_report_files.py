@@ -44,7 +44,7 @@ def names(folder: Path) -> list[str]:
 def test_round_trip(tmp_path: Path) -> None:
     write(REPORT, tmp_path / "out" / "ic")
     assert read(tmp_path / "out" / "ic" / "report.json") == REPORT
-    assert names(tmp_path / "out" / "ic") == ["report.json", "report.md"]
+    assert names(tmp_path / "out" / "ic") == ["report.html", "report.json", "report.md"]
 
 
 def test_same_report_same_bytes_and_design_keys(tmp_path: Path) -> None:

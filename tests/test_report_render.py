@@ -163,7 +163,7 @@ def test_console_says_verdict_findings_and_files() -> None:
     assert f"{LONG_NAME}: TFL_Foo has no integer kernel [strict]" in text
     assert "the evaluation of 量子化 ran out of memory" in text
     assert "Skipped samples (7)" in text and "and 2 more" in text
-    assert text.rstrip().endswith("float32.tflite, int8.tflite, f16.tflite, report.json, report.md")
+    assert text.rstrip().endswith("float32.tflite, int8.tflite, f16.tflite, report.json, report.md, report.html")
 
 
 @pytest.mark.parametrize(

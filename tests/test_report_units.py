@@ -34,6 +34,13 @@ from tflite_ptq.result import GateCheck
         (units.metric_change("top1", -1e-12), "+0.00 pt"),
         (units.metric_change("mae", 0.00096), "+0.00096"),
         (units.metric_change("mae", None), "–"),
+        (units.metric_change("mae", -0.0), "+0"),
+        (units.count(1797), "1,797"),
+        (units.seconds(4.254), "4.25 s"),
+        (units.p_value(0.0004), "< 0.001"),
+        (units.p_value(0.375), "0.375"),
+        (units.gain(-1.25), "-1.2 dB"),
+        (units.plain(0.93271), "0.933"),
         (units.yes_no(False), "no"),
     ],
 )
