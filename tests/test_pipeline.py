@@ -81,7 +81,15 @@ NAMES = ["float32", "dynamic", "float16", "int8", "int16x8"]
 
 
 def test_files(whole: Run) -> None:
-    expected = {"report.json", "report.md", "log.txt", *(f"{name}.tflite" for name in NAMES)}
+    expected = {
+        "report.json",
+        "report.md",
+        "report.html",
+        "junit.xml",
+        "latency.json",
+        "log.txt",
+        *(f"{name}.tflite" for name in NAMES),
+    }
     assert {path.name for path in (whole.folder / "out/tiny").iterdir()} == expected
     for name in NAMES:
         data = (whole.folder / f"out/tiny/{name}.tflite").read_bytes()

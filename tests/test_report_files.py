@@ -45,7 +45,7 @@ def test_round_trip(tmp_path: Path) -> None:
     write(REPORT, tmp_path / "out" / "ic")
     assert read(tmp_path / "out" / "ic" / "report.json") == REPORT
     assert names(tmp_path / "out" / "ic") == sorted(["report.json", *RENDERED])
-    assert {"report.md", "junit.xml"} <= set(RENDERED)
+    assert {"report.md", "report.html", "junit.xml"} <= set(RENDERED)
 
 
 def test_a_file_name_that_is_no_utf8(tmp_path: Path) -> None:

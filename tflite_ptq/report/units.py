@@ -111,7 +111,7 @@ def metric_change(metric: str, change: float | None) -> str:
     if is_share(metric):
         # + 0.0 turns the -0.0 of a tiny negative change into 0.0, which would otherwise read "-0.00".
         return f"{round(100 * change, 2) + 0.0:+.2f} pt"
-    return f"{change:+.3g}"
+    return f"{change + 0.0:+.3g}"
 
 
 def metric_spread(metric: str, interval: Interval | None) -> str:

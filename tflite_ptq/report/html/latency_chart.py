@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tflite_ptq.report.html.scales import scale_of, time_unit
+from tflite_ptq.report.html.scales import axis, time_unit
 from tflite_ptq.report.html.series import colour_scale
 from tflite_ptq.report.html.svg import Spec
 from tflite_ptq.result import Latency
@@ -17,21 +17,16 @@ def latency_chart(timings: Sequence[tuple[str, Latency]], names: Sequence[str]) 
     ``names`` are all variants of the run.
     """
     shapes = [_shape(latency) for _, latency in timings]
-    figures = [figure for shape in shapes for figure in shape.values()]
+    medians = [(name, median) for name, latency in timings for median in latency.process_medians_ns]
+    figures = [*(figure for shape in shapes for figure in shape.values()), *(median for _, median in medians)]
     unit = time_unit(figures)
     rows = [
         {"variant": name, **{key: figure / unit.factor for key, figure in shape.items()}}
         for (name, _), shape in zip(timings, shapes, strict=True)
     ]
-    processes = [
-        {"variant": name, "median": median / unit.factor}
-        for name, latency in timings
-        for median in latency.process_medians_ns
-    ]
-    scale = scale_of([*figures, *(median for _, latency in timings for median in latency.process_medians_ns)])
-    axis: Spec = {"tickCount": 5, "labelOverlap": "greedy", "grid": True}
+    processes = [{"variant": name, "median": median / unit.factor} for name, median in medians]
     title = f"latency of one inference ({unit.name})"
-    x: Spec = {"type": "quantitative", "title": title, "scale": scale, "axis": axis}
+    x: Spec = {"type": "quantitative", "title": title, **axis([figure / unit.factor for figure in figures])}
     y: Spec = {"field": "variant", "type": "nominal", "title": None, "sort": None, "axis": {"ticks": False}}
     colour: Spec = {"field": "variant", "type": "nominal", "scale": colour_scale(names), "legend": None}
     layers: list[Spec] = [
@@ -59,7 +54,7 @@ def latency_chart(timings: Sequence[tuple[str, Latency]], names: Sequence[str]) 
             "encoding": {"x": {**x, "field": "median"}, "y": y},
         },
     ]
-    return {"height": {"step": 38}, "data": {"values": rows}, "encoding": {"y": y}, "layer": layers}
+    return {"height": {"step": 34}, "data": {"values": rows}, "encoding": {"y": y}, "layer": layers}
 
 
 def _shape(latency: Latency) -> dict[str, float]:

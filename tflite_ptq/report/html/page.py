@@ -11,6 +11,7 @@ from importlib.resources import files as resources
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from tflite_ptq.recipe.schema import FLOAT32
 from tflite_ptq.report import units
 from tflite_ptq.report.debug_beside import SOURCE, DebugBeside
 from tflite_ptq.report.html import plots, tradeoff
@@ -35,14 +36,16 @@ def render(report: Report, debug: DebugBeside) -> str:
     environment.filters["brief"] = units.brief
     quality = tradeoff.quality_of(report.variants)
     script = _own("page.js")
+    names = [variant.name for variant in report.variants]
     environment.globals.update(
         report=report,
         debug=debug,
         run=Figures(report),
         layer=None if debug.report is None else Figures(debug.report, SOURCE),
         units=units,
-        none=NONE,
+        dash=NONE,
         reasons=reasons(report),
+        yardstick=names.index(FLOAT32) if FLOAT32 in names else None,
         metric_value=_metric_value,
         metric_change=_metric_change,
         limit=_limit,

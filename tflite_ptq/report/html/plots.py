@@ -41,11 +41,11 @@ def tradeoff_plots(report: Report, quality: Quality) -> tuple[Plot, ...]:
     timed = [panel for panel in found if panel.configuration is not None][:MOST_PANELS]
     made = []
     for number, panel in enumerate([*timed, *(panel for panel in found if panel.configuration is None)]):
-        against = "size" if panel.configuration is None else f"latency, {configuration_text(panel.configuration)}"
-        heading = f"{quality.metric or 'SQNR'} against {against}"
+        heading = "Size" if panel.configuration is None else f"Latency, {configuration_text(panel.configuration)}"
         caption = f"On the Pareto front: {', '.join(panel.best)}."
         spec = tradeoff_chart(panel, quality, [variant.name for variant in report.variants])
-        made.append(Plot(heading, caption, draw(f"tradeoff-{number}", heading, caption, spec)))
+        title = f"{quality.metric or 'SQNR'} against {heading[0].lower()}{heading[1:]}"
+        made.append(Plot(heading, caption, draw(f"tradeoff-{number}", title, caption, spec)))
     return tuple(made)
 
 

@@ -22,8 +22,8 @@ _AXIS: Spec = {
     "domainColor": _RULE,
     "tickColor": _RULE,
     "gridColor": _RULE,
-    "labelFontSize": 12,
-    "titleFontSize": 12,
+    "labelFontSize": 13,
+    "titleFontSize": 13,
     "titleFontWeight": "normal",
     "labelLimit": 120,
 }
@@ -33,8 +33,7 @@ _CONFIG: Spec = {
     "font": "sans-serif",
     "view": {"stroke": None},
     "axis": _AXIS,
-    "legend": {"labelColor": _INK, "labelFontSize": 12, "labelLimit": 150, "title": None, "orient": "bottom"},
-    "text": {"fontSize": 12},
+    "legend": {"labelColor": _INK, "labelFontSize": 13, "labelLimit": 150, "title": None, "orient": "bottom"},
 }
 _ROOT = re.compile(r"<svg [^>]*?viewBox=\"([^\"]+)\"[^>]*>")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tflite_ptq.report import units
-from tflite_ptq.report.html.scales import scale_of, size_unit, time_unit
+from tflite_ptq.report.html.scales import axis, size_unit, time_unit
 from tflite_ptq.report.html.series import colour_scale, shape_scale
 from tflite_ptq.report.html.svg import Spec
 from tflite_ptq.report.html.tradeoff import Panel, Quality
@@ -22,8 +22,7 @@ def tradeoff_chart(panel: Panel, quality: Quality, names: Sequence[str]) -> Spec
         "field": "cost",
         "type": "quantitative",
         "title": f"{what} ({unit.name})",
-        "scale": scale_of(costs),
-        "axis": {"tickCount": 5, "labelOverlap": "greedy"},
+        **axis([cost / unit.factor for cost in costs]),
     }
     share = quality.metric is not None and units.is_share(quality.metric)
     y: Spec = {
@@ -56,14 +55,14 @@ def tradeoff_chart(panel: Panel, quality: Quality, names: Sequence[str]) -> Spec
         "scale": colour_scale(names),
         "legend": {"columns": columns, "values": shown, "symbolFillColor": "transparent"},
     }
-    rule: Spec = {"type": "rule", "color": "var(--muted)", "strokeWidth": 1}
+    rule: Spec = {"type": "rule", "color": "var(--muted)", "opacity": 0.6}
     return {
         "height": 250,
         "data": {"values": rows},
         "layer": [
             {
                 "transform": [{"filter": "datum.drawn_best"}],
-                "mark": {"type": "line", "interpolate": "step-after", "color": "var(--front)", "strokeWidth": 2},
+                "mark": {"type": "line", "interpolate": "step-after", "color": "var(--front)", "strokeWidth": 3},
                 "encoding": {"x": x, "y": y, "order": {"field": "cost"}},
             },
             {

@@ -1,0 +1,61 @@
+"""``tflite-ptq report``: renders again from report.json alone, and says what is wrong with what is not a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import Command
+from html_report import DEBUG, REPORT
+
+from tflite_ptq.report import debug_files, files
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def test_it_writes_what_the_run_wrote(run: Command, tmp_path: Path) -> None:
+    folder = tmp_path / "out dir ü"
+    files.write(REPORT, folder)
+    whole = contents(folder)
+    assert sorted(whole) == sorted(files.NAMES)
+    for name in files.RENDERED:
+        (folder / name).unlink()
+    ended = run("report", folder)
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out == f"{folder}: {', '.join(files.RENDERED)}\n"
+    assert contents(folder) == whole
+
+
+def test_a_report_elsewhere_and_quietly(run: Command, tmp_path: Path) -> None:
+    files.write(REPORT, tmp_path / "run")
+    ended = run("report", tmp_path / "run" / "report.json", "--output", tmp_path / "pages", "-q")
+    assert (ended.code, ended.out, ended.err) == (0, "", "")
+    assert sorted(contents(tmp_path / "pages")) == sorted(files.RENDERED)
+
+
+def test_it_takes_in_what_debug_found_since(run: Command, tmp_path: Path) -> None:
+    files.write(REPORT, tmp_path / "run")
+    assert "Error by layer" not in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    debug_files.write(DEBUG, tmp_path / "run" / "debug")
+    assert run("report", tmp_path / "run").code == 0
+    assert "Error by layer" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (None, "report.json: cannot be read (No such file or directory); give the report.json of a finished run"),
+        ('{"format": "tflite-ptq-report/1", "rec', "report.json:1:35: not valid JSON"),
+        ('{"format": "tflite-ptq-report/9"}', "found format 'tflite-ptq-report/9'; use the tflite-ptq version"),
+    ],
+)
+def test_what_is_not_a_run(run: Command, tmp_path: Path, text: str | None, says: str) -> None:
+    (tmp_path / "run").mkdir()
+    if text is not None:
+        (tmp_path / "run" / "report.json").write_text(text)
+    ended = run("report", tmp_path / "run")
+    assert ended.code == 2
+    assert says in ended.message
+    assert not (tmp_path / "run" / "report.html").exists()
