@@ -10,6 +10,7 @@ import pytest
 
 from tflite_ptq.errors import RecipeError, UsageError
 from tflite_ptq.recipe.json_schema import json_schema
+from tflite_ptq.recipe.latency import ExternalDelegate
 from tflite_ptq.recipe.loader import load
 from tflite_ptq.recipe.schema import Recipe
 
@@ -184,6 +185,35 @@ ONE_FAULT = [
         "[cpu]",
         "[cpu, xnn]",
         "r.yaml:13: benchmark.latency.delegates[1]: 'xnn' is not a delegate; did you mean 'xnnpack'? (cpu, xnnpack)",
+    ),
+    (
+        "[cpu]",
+        "[cpu, {library: x.so, option: 1}]",
+        "r.yaml:13: benchmark.latency.delegates[1].option: unknown key; did you mean 'options'? (allowed: library, "
+        "options)",
+    ),
+    (
+        "[cpu]",
+        "[{library: ./a/x.so}, {library: ./b/x.so}]",
+        "r.yaml:13: benchmark.latency.delegates[1]: 'x.so' is already delegates[0]; remove one of them, or give one "
+        "an option to tell them apart",
+    ),
+    (
+        "[cpu]",
+        "[cpu, {library: '${NOWHERE_SET}/x.so'}]",
+        "r.yaml:13: benchmark.latency.delegates[1].library: the environment variable NOWHERE_SET is not set; set it "
+        "first: export NOWHERE_SET=...",
+    ),
+    (
+        "threads: 1}",
+        "threads: 1, precision: 2}",
+        "r.yaml:13: benchmark.latency.precision: expected a number less than 1.0, got 2",
+    ),
+    (
+        "{max_drop: 1e-2}",
+        "{max_drop: 1e-2, confidence: 0.9}",
+        "r.yaml:15: gate.int8.accuracy.confidence: intervals are measured at 0.95; write 0.95, or leave it out for "
+        "the value",
     ),
     ("1e-2", ".nan", "r.yaml:15: gate.int8.accuracy.max_drop: expected a finite number, got nan"),
     # between fields
@@ -379,6 +409,26 @@ def test_yaml_1_2_scalars() -> None:
     text = VALID.replace("{type: image}", "{type: image}\n  classes: [no, on, yes, 1:30, 0..1]")
     dataset = recipe(text).dataset
     assert dataset is not None and dataset.classes == ("no", "on", "yes", "1:30", "0..1")
+
+
+@pytest.mark.parametrize(
+    ("delegates", "libraries", "labels"),
+    [
+        ("{library: sub/x.so}", ["{base}/sub/x.so"], ("x.so",)),
+        ("[cpu, {library: ./x.so, options: {b: true, a: 2}}]", ["{base}/x.so"], ("cpu", "x.so(b=true,a=2)")),
+        ("[{library: beside.so}]", ["{base}/beside.so"], ("beside.so",)),
+        ("[{library: libedgetpu.so.1}]", ["libedgetpu.so.1"], ("libedgetpu.so.1",)),  # for the system to find
+        ("[{library: /opt/x.so}]", ["/opt/x.so"], ("x.so",)),
+    ],
+)
+def test_external_delegates(delegates: str, libraries: list[str], labels: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "beside.so").touch()
+    path = tmp_path / "r.yaml"
+    path.write_text(VALID.replace("delegates: [cpu]", f"delegates: {delegates}"), encoding="utf-8")
+    latency = load(path).recipe.benchmark.latency
+    assert latency is not None and latency.labels == labels
+    found = [one.library for one in latency.delegates if isinstance(one, ExternalDelegate)]
+    assert found == [library.format(base=tmp_path) for library in libraries]
 
 
 def test_overrides() -> None:

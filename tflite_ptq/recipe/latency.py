@@ -43,7 +43,7 @@ def label(delegate: DelegateName | ExternalDelegate) -> str:
 
 
 def _listed(value: object) -> object:
-    return [value] if isinstance(value, (str, int, dict)) else value
+    return (value,) if isinstance(value, (str, int, dict)) else value
 
 
 class LatencySettings(Strict):

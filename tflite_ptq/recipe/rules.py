@@ -93,7 +93,8 @@ def _delegates(recipe: Recipe) -> Iterator[Fault]:
         if label in labels[:index]:
             yield Fault(
                 ("benchmark", "latency", "delegates", index),
-                f"'{label}' is already delegates[{labels.index(label)}]; remove one of them",
+                f"'{label}' is already delegates[{labels.index(label)}]; remove one of them"
+                + (", or give one an option to tell them apart" if label not in ("cpu", "xnnpack") else ""),
             )
 
 
