@@ -26,6 +26,15 @@ class Geometry:
     same: bool = False
     output: tuple[int, int] = (1, 1)
 
+    def padding(self, axis: int, size: int, kernel: int) -> tuple[int, int]:
+        """Zeros before and behind an input of ``size`` along ``axis`` (0: height): half of what SAME needs each, of an
+        odd number the larger half behind (``ComputePaddingWithOffset`` of TFLite's padding.h)."""
+        if not self.same:
+            return 0, 0
+        reach = (kernel - 1) * self.dilation[axis] + 1
+        total = max(0, (self.output[axis] - 1) * self.stride[axis] + reach - size)
+        return total // 2, total - total // 2
+
 
 def mean_response(kind: Kind, weights: Floats, mean_input: Floats, geometry: Geometry) -> Floats:
     """Mean over output positions of the layer's output without its bias, one value an output channel, shape (O,).
@@ -50,7 +59,7 @@ def mean_response(kind: Kind, weights: Floats, mean_input: Floats, geometry: Geo
 def _taps(x: Floats, kernel: tuple[int, int], geometry: Geometry) -> Floats:
     """Mean over output positions of the input under each tap of the kernel, zero outside; (kh, kw, C)."""
     (out_h, out_w), (step_h, step_w) = geometry.output, geometry.stride
-    top, left = _padding(x.shape[0], kernel[0], 0, geometry), _padding(x.shape[1], kernel[1], 1, geometry)
+    (top, _), (left, _) = (geometry.padding(axis, x.shape[axis], kernel[axis]) for axis in (0, 1))
     taps = np.zeros((*kernel, x.shape[2]))
     for i in range(kernel[0]):
         rows = np.arange(out_h) * step_h + i * geometry.dilation[0] - top
@@ -66,7 +75,7 @@ def _scattered(x: Floats, kernel: tuple[int, int], geometry: Geometry) -> Floats
     (out_h, out_w), (step_h, step_w) = geometry.output, geometry.stride
     # The forward convolution whose transpose this is maps the output's size to the input's (tflite padding.h).
     forward = Geometry(geometry.stride, (1, 1), geometry.same, (x.shape[0], x.shape[1]))
-    top, left = _padding(out_h, kernel[0], 0, forward), _padding(out_w, kernel[1], 1, forward)
+    (top, _), (left, _) = (forward.padding(axis, geometry.output[axis], kernel[axis]) for axis in (0, 1))
     taps = np.zeros((*kernel, x.shape[2]))
     for i in range(kernel[0]):
         rows = np.arange(x.shape[0]) * step_h + i - top
@@ -75,11 +84,3 @@ def _scattered(x: Floats, kernel: tuple[int, int], geometry: Geometry) -> Floats
             columns = np.arange(x.shape[1]) * step_w + j - left
             taps[i, j] = inside[(columns >= 0) & (columns < out_w)].sum(axis=0)
     return taps / (out_h * out_w)
-
-
-def _padding(size: int, kernel: int, axis: int, geometry: Geometry) -> int:
-    """Zeros before the first row or column: half of what SAME needs, rounded down (ComputePaddingWithOffset)."""
-    if not geometry.same:
-        return 0
-    reach = (kernel - 1) * geometry.dilation[axis] + 1
-    return max(0, (geometry.output[axis] - 1) * geometry.stride[axis] + reach - size) // 2

@@ -171,13 +171,6 @@ def _passes(layers: Sequence[Linear]) -> Iterator[list[Linear]]:
 
 
 def _padded(values: Singles, layer: Linear) -> Singles:
-    """The map with SAME padding's zeros: of an odd number the larger half goes behind (ComputePaddingWithOffset)."""
-    if not layer.geometry.same:
-        return values
-    widths = [(0, 0)]
-    for axis in (0, 1):
-        reach = (layer.kernel[axis] - 1) * layer.geometry.dilation[axis] + 1
-        covered = (layer.geometry.output[axis] - 1) * layer.geometry.stride[axis] + reach
-        total = max(0, covered - values.shape[axis + 1])
-        widths.append((total // 2, total - total // 2))
-    return np.pad(values, [*widths, (0, 0)]) if any(map(sum, widths)) else values
+    """The map with SAME padding's zeros."""
+    widths = [layer.geometry.padding(axis, values.shape[axis + 1], layer.kernel[axis]) for axis in (0, 1)]
+    return np.pad(values, [(0, 0), *widths, (0, 0)]) if any(map(sum, widths)) else values
