@@ -124,3 +124,21 @@ def test_gitlab_gets_its_code_quality_report(
     monkeypatch.delenv("GITLAB_CI")
     assert run("convert", recipe).code == 5
     assert not path.exists(), "an earlier run's complaints lie beside a newer report"
+
+
+def test_report_tells_again_from_the_json_alone(
+    recipe: Path, run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run("convert", recipe).code == 5
+    left = tmp_path / "out" / "t"
+    recipe.unlink()
+    for name, value in (("GITHUB_ACTIONS", "true"), ("GITLAB_CI", "true"), ("GITHUB_STEP_SUMMARY", "summary.md")):
+        monkeypatch.setenv(name, value)
+    junit = (left / "junit.xml").read_bytes()
+    ended = run("report", left / "report.json", "--output", "again")
+    assert ended.code == 0, ended.err
+    assert [found["line"] for found, _ in annotations(ended.err)] == ["10"]
+    (entry,) = json.loads((tmp_path / "again" / "gl-code-quality.json").read_text(encoding="utf-8"))
+    assert entry["location"]["lines"]["begin"] == 10
+    assert (tmp_path / "again" / "junit.xml").read_bytes() == junit
+    assert (tmp_path / "summary.md").read_text(encoding="utf-8").startswith("# t: failed\n")

@@ -13,7 +13,6 @@ from rich.console import Console
 from test_report_render import REPORT, _latency
 
 from tflite_ptq.errors import UsageError
-from tflite_ptq.measure.direction import higher_is_better
 from tflite_ptq.report.compare import console, intervals, markdown
 from tflite_ptq.report.compare.compare import compare
 from tflite_ptq.report.compare.limits import Limits
@@ -39,7 +38,7 @@ FLOAT32 = VariantResult(
     scheme="float32",
     sha256="aa" * 32,
     size_bytes=1000,
-    accuracy={"top1": Metric(value=0.75), "mae": Metric(value=0.5)},
+    accuracy={"top1": Metric(value=0.75), "mae": Metric(higher_is_better=False, value=0.5)},
     latency=(timing(4000),),
 )
 INT8 = VariantResult(
@@ -48,7 +47,7 @@ INT8 = VariantResult(
     sha256="bb" * 32,
     size_bytes=400,
     audit=audit(True),
-    accuracy={"top1": Metric(value=0.75, change=0.0), "mae": Metric(value=0.5, change=0.0)},
+    accuracy={"top1": Metric(value=0.75, change=0.0), "mae": Metric(higher_is_better=False, value=0.5, change=0.0)},
     fidelity=Fidelity(agreement=0.96875, sqnr_db=30.0, samples=100),
     latency=(timing(1000, 1.02), timing(2000, delegate="cpu")),
 )
@@ -73,9 +72,7 @@ def compared(
     allow: bool = False,
 ) -> Comparison:
     limits = Limits(drops or {}, size, slowdown)
-    return compare(
-        ("old", baseline), ("new", candidate), limits, higher_is_better, only=only, allow_other_machine=allow
-    )
+    return compare(("old", baseline), ("new", candidate), limits, only=only, allow_other_machine=allow)
 
 
 def figure(found: Comparison, name: str, kind: str | None = None) -> Figure:
@@ -105,8 +102,8 @@ def test_a_run_beside_itself() -> None:
         ({"size_bytes": 300}, "size_bytes", None, 0.75, "better"),
         ({"accuracy": {"top1": Metric(value=0.875)}}, "top1", 0.125, None, "better"),
         ({"accuracy": {"top1": Metric(value=0.625)}}, "top1", -0.125, None, "worse"),
-        ({"accuracy": {"mae": Metric(value=0.75)}}, "mae", 0.25, None, "worse"),
-        ({"accuracy": {"mae": Metric(value=0.25)}}, "mae", -0.25, None, "better"),
+        ({"accuracy": {"mae": Metric(higher_is_better=False, value=0.75)}}, "mae", 0.25, None, "worse"),
+        ({"accuracy": {"mae": Metric(higher_is_better=False, value=0.25)}}, "mae", -0.25, None, "better"),
         ({"fidelity": Fidelity(agreement=0.9375, sqnr_db=31, samples=9)}, "agreement", -0.03125, None, "worse"),
         ({"fidelity": Fidelity(agreement=0.5, sqnr_db=31.5, samples=9)}, "sqnr_db", 1.5, None, "better"),
         ({"latency": (timing(1500, 1.02),)}, "median_ns[xnnpack,1]", None, 1.5, "worse"),
@@ -194,8 +191,20 @@ def test_the_change_against_float32_is_shown_where_float32_is_another() -> None:
     [
         ({"accuracy": {"top1": Metric(value=0.74)}}, {"drops": {"": 0.01}}, "accuracy.top1.max_drop", 0.01, True),
         ({"accuracy": {"top1": Metric(value=0.74)}}, {"drops": {"": 0.0099}}, "accuracy.top1.max_drop", 0.01, False),
-        ({"accuracy": {"mae": Metric(value=0.75)}}, {"drops": {"mae": 0.2}}, "accuracy.mae.max_drop", 0.25, False),
-        ({"accuracy": {"mae": Metric(value=0.25)}}, {"drops": {"mae": 0.0}}, "accuracy.mae.max_drop", -0.25, True),
+        (
+            {"accuracy": {"mae": Metric(higher_is_better=False, value=0.75)}},
+            {"drops": {"mae": 0.2}},
+            "accuracy.mae.max_drop",
+            0.25,
+            False,
+        ),
+        (
+            {"accuracy": {"mae": Metric(higher_is_better=False, value=0.25)}},
+            {"drops": {"mae": 0.0}},
+            "accuracy.mae.max_drop",
+            -0.25,
+            True,
+        ),
         ({"accuracy": None}, {"drops": {"": 1.0}}, "accuracy.top1.max_drop", None, False),
         ({"size_bytes": 408}, {"size": 1.02}, "size.max_ratio", 1.02, True),
         ({"size_bytes": 409}, {"size": 1.02}, "size.max_ratio", 1.0225, False),

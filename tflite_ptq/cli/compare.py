@@ -68,7 +68,6 @@ def compare_command(
     """
     from tflite_ptq.cli import ci
     from tflite_ptq.errors import UsageError
-    from tflite_ptq.measure.direction import higher_is_better
     from tflite_ptq.report import files
     from tflite_ptq.report.compare import compare
     from tflite_ptq.report.compare import markdown as as_markdown
@@ -78,9 +77,7 @@ def compare_command(
         raise UsageError("--json and --markdown: choose one")
     limits = Limits(dict(map(_drop, drops)), max_size_ratio, max_slowdown)
     sides = [(str(path), files.read_run(path)) for path in (baseline, run)]
-    found = compare.compare(
-        sides[0], sides[1], limits, higher_is_better, only=only, allow_other_machine=allow_other_machine
-    )
+    found = compare.compare(sides[0], sides[1], limits, only=only, allow_other_machine=allow_other_machine)
     _show(found, as_json=as_json, as_markdown=markdown)
     ci.publish_comparison(found.limits, as_markdown.render(found), os.environ)
     if found.status == "failed":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -15,17 +16,20 @@ def report_command(run: Path, output: Path | None, quiet: bool) -> None:
     """Render the report of RUN again: from its report.json alone, nothing is measured.
 
     RUN is the folder of a run or the report.json in it. What `tflite-ptq debug` found since is taken into report.html.
-    The exit code is 0 whatever the verdict of the run.
+    The exit code is 0 whatever the verdict of the run. A CI system is told of it as `convert` would tell it.
 
     \b
     Examples:
       tflite-ptq report out/flowers
       tflite-ptq report baseline/report.json --output pages
     """
+    from tflite_ptq.cli import ci
     from tflite_ptq.report import files
 
     folder = run if run.is_dir() else run.parent
     target = output or folder
-    files.render(files.read_run(run), folder, target)
+    report = files.read_run(run)
+    files.render(report, folder, target)
+    ci.publish(report, target, os.environ)
     if not quiet:
         click.echo(f"{target}: {', '.join(files.RENDERED)}")

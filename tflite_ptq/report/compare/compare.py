@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from tflite_ptq.errors import UsageError
 from tflite_ptq.recipe.schema import FLOAT32
@@ -17,7 +17,6 @@ def compare(
     baseline: tuple[str, Report],
     candidate: tuple[str, Report],
     limits: Limits,
-    higher_is_better: Callable[[str], bool],
     *,
     only: Sequence[str] = (),
     allow_other_machine: bool = False,
@@ -40,9 +39,9 @@ def compare(
             f"{differences.in_words(machine)}); measure the baseline again on this one, or compare all the same with "
             "--allow-other-machine"
         )
-    found = tuple(figures(ours, theirs, names, higher_is_better, timed=timed))
+    found = tuple(figures(ours, theirs, names, timed=timed))
     judged = [figure for figure in found if figure.variant != FLOAT32 or FLOAT32 in only]
-    checks = judge(judged, limits, higher_is_better)
+    checks = judge(judged, limits)
     mine, other = variants_of(ours), variants_of(theirs)
     return Comparison(
         baseline=_side(*baseline),

@@ -6,7 +6,7 @@ A figure that the baseline has and the candidate lacks breaks its limit; one tha
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tflite_ptq.errors import UsageError
@@ -27,7 +27,7 @@ class Limits:
     max_slowdown: float | None = None
 
 
-def judge(figures: Sequence[Figure], limits: Limits, higher_is_better: Callable[[str], bool]) -> tuple[GateCheck, ...]:
+def judge(figures: Sequence[Figure], limits: Limits) -> tuple[GateCheck, ...]:
     """One check a figure that a limit is on.
 
     Raises:
@@ -36,7 +36,7 @@ def judge(figures: Sequence[Figure], limits: Limits, higher_is_better: Callable[
     known = [figure for figure in figures if figure.baseline is not None]
     checks: list[GateCheck] = []
     for metric, limit in limits.max_drop.items():
-        checks += _drops(known, metric, limit, higher_is_better)
+        checks += _drops(known, metric, limit)
     if limits.max_size_ratio is not None:
         checks += _ratios(known, "size", "--max-size-ratio", limits.max_size_ratio)
     if limits.max_slowdown is not None:
@@ -44,9 +44,7 @@ def judge(figures: Sequence[Figure], limits: Limits, higher_is_better: Callable[
     return tuple(checks)
 
 
-def _drops(
-    known: Sequence[Figure], metric: str, limit: float, higher_is_better: Callable[[str], bool]
-) -> Iterator[GateCheck]:
+def _drops(known: Sequence[Figure], metric: str, limit: float) -> Iterator[GateCheck]:
     measured = tuple(dict.fromkeys(figure.name for figure in known if figure.kind == "accuracy"))
     wanted = metric or next(iter(measured), FIRST_METRIC)
     if wanted not in measured:
@@ -56,7 +54,7 @@ def _drops(
     for figure in known:
         if figure.kind == "accuracy" and figure.name == wanted:
             # change < 0 is worse where higher is better, better where it is an error; a drop > 0 is always worse.
-            sign = -1 if higher_is_better(wanted) else 1
+            sign = -1 if figure.higher_is_better else 1
             drop = None if figure.change is None else sign * figure.change
             yield _at_most(figure.variant, f"accuracy.{wanted}.max_drop", limit, drop)
 

@@ -42,6 +42,7 @@ class Figure(Frozen):
     name: str
     baseline: float | None
     candidate: float | None
+    higher_is_better: bool
     baseline_interval: Interval | None = None
     candidate_interval: Interval | None = None
     change: float | None = None
