@@ -27,4 +27,5 @@ def margins(scores: Reals, classes: Classes, labels: Classes) -> Reals:
     if scores.shape[1] == 1:
         scores = np.hstack([1 - scores, scores])
     rows = np.arange(len(scores))
-    return scores[rows, classes] - scores[rows, labels]
+    ahead: Reals = scores[rows, classes] - scores[rows, labels]
+    return ahead

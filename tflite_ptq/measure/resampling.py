@@ -91,7 +91,8 @@ def bootstrap_p(changes: Reals) -> float | None:
     if 2 * finite.size < changes.size or not finite.size:
         return None
     rarer = min(int((finite <= 0).sum()), int((finite >= 0).sum()))
-    return min(1.0, 2 * (1 + rarer) / (1 + finite.size))
+    p: float = min(1.0, 2 * (1 + rarer) / (1 + finite.size))
+    return p
 
 
 def _counts(drawn: NDArray[np.int64], samples: int) -> Reals:
