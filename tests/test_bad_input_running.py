@@ -194,7 +194,7 @@ def test_the_evaluation_crashes_on_one_variant(
     message = f"evaluation of dynamic: {DIED['SIGSEGV']} (log: {tmp_path / 'out' / 'log.txt'})"
     assert (done.returncode, done.stderr) == (4, f"error: {message}\n")
     float32, dynamic = report(tmp_path)["variants"]
-    assert float32["accuracy"] == {"crashing:metric": {"value": 1.0, "change": None}}
+    assert float32["accuracy"]["crashing:metric"]["value"] == 1.0
     assert float32["error"] is None and len(float32["latency"]) == 1
     assert dynamic["error"] == message and dynamic["audit"] is not None and dynamic["latency"] is None
 
@@ -204,10 +204,10 @@ def test_a_hang(tmp_path: Path, relu: Path, vectors: Path, write_recipe: Callabl
     (tmp_path / "hanging.py").write_text(hangs, encoding="utf-8")
     dataset = {"format": {"type": "npy"}, "evaluation": {"path": str(vectors)}}
     benchmark = {"accuracy": {"metrics": ["hanging:metric"]}, "latency": None}
-    recipe = write_recipe(relu, dataset, benchmark=benchmark, timeout_s=3)
+    recipe = write_recipe(relu, dataset, benchmark=benchmark, timeout_s=10)
     done = convert(tmp_path, recipe)
     message = (
-        "evaluation of float32: no sign of life for 3 s, so it was ended; if it is only slow, raise timeout_s in the "
+        "evaluation of float32: no sign of life for 10 s, so it was ended; if it is only slow, raise timeout_s in the "
         f"recipe (log: {tmp_path / 'out' / 'log.txt'})"
     )
     assert (done.returncode, done.stderr) == (4, f"error: {message}\n")
@@ -362,6 +362,7 @@ def test_odd_places(tmp_path: Path, models: Path, write_recipe: Callable[..., Pa
     assert {path.name for path in (here / "aus gabe").iterdir()} == {
         "float32.tflite",
         "int8.tflite",
+        "latency.json",
         "log.txt",
         *REPORTS,
     }

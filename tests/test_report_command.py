@@ -46,7 +46,7 @@ def test_it_takes_in_what_debug_found_since(run: Command, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        (None, "report.json: cannot be read (No such file or directory); give the report.json of a finished run"),
+        (None, "run: holds no report.json; give the folder that `tflite-ptq convert` wrote"),
         ('{"format": "tflite-ptq-report/1", "rec', "report.json:1:35: not valid JSON"),
         ('{"format": "tflite-ptq-report/9"}', "found format 'tflite-ptq-report/9'; use the tflite-ptq version"),
     ],

@@ -145,13 +145,17 @@ def probability(p_value: float | None) -> str:
     return "< 0.001" if p_value < 0.001 else f"{p_value:.2g}"
 
 
-def check_limit(check: GateCheck) -> str:
+def check_bound(check: GateCheck) -> str:
     """A gate check's limit in words: ``at most 1.00 pt``."""
     if isinstance(check.limit, bool):
         return yes_no(check.limit)
     bound = "at least" if _rule(check.check).startswith("min") else "at most"
-    sure = "" if check.confidence is None else f" ({100 * check.confidence:g} % sure)"
-    return f"{bound} {_figure(check.check, check.limit)}{sure}"
+    return f"{bound} {_figure(check.check, check.limit)}"
+
+
+def check_limit(check: GateCheck) -> str:
+    """A gate check's limit and how sure it must be kept: ``at most 1.00 pt (95 % sure)``."""
+    return check_bound(check) + ("" if check.confidence is None else f" ({100 * check.confidence:g} % sure)")
 
 
 def check_measured(check: GateCheck) -> str:

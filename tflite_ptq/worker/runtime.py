@@ -21,7 +21,6 @@ from tflite_ptq.worker.child import ReportProgress, serve
 from tflite_ptq.worker.chosen import chosen_samples
 from tflite_ptq.worker.comparing import compare_layers, compare_outputs
 from tflite_ptq.worker.debug_messages import CompareLayers, CompareOutputs
-from tflite_ptq.worker.evaluating import evaluate_models
 from tflite_ptq.worker.examining import examine
 from tflite_ptq.worker.messages import (
     Audited,
@@ -66,6 +65,9 @@ def _handle(request: RuntimeJob, progress: ReportProgress) -> Frozen:
         case AuditFile():
             return _audit(request)
         case Evaluate():
+            # Statistics take half a second to import, which only an evaluation needs.
+            from tflite_ptq.worker.evaluating import evaluate_models
+
             return evaluate_models(request, progress)
         case CompareLayers():
             return compare_layers(request)

@@ -82,7 +82,7 @@ def _metric_change(metric: str) -> Callable[[float], str]:
 
 
 def _limit(check: GateCheck) -> Callable[[object], str]:
-    return lambda _: units.check_limit(check)
+    return lambda _: units.check_bound(check)
 
 
 def _measured(check: GateCheck) -> Callable[[object], str]:
