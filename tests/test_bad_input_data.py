@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -73,6 +74,24 @@ def test_bad_arrays(
     put(vectors / "00.npy", content)
     ended = check(write_recipe(relu, npy(vectors)))
     assert (ended.code, ended.err) == (3, f"error: {message.format(file=vectors / '00.npy')}\n")
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9.npy", b"\xff/a.npy"])
+def test_a_name_that_is_no_text(
+    name: bytes, relu: Path, vectors: Path, tmp_path: Path, run: Command, write_recipe: Recipe
+) -> None:
+    file = vectors / os.fsdecode(name)
+    try:
+        file.parent.mkdir(exist_ok=True)
+        shutil.copy(vectors / "00.npy", file)
+    except OSError:
+        pytest.skip("this file system takes names in UTF-8 only")
+    recipe = write_recipe(relu, {"format": {"type": "npy"}, "evaluation": {"path": str(vectors)}})
+    shown = name.decode(errors="backslashreplace")
+    message = f"{vectors}/{shown}: the file's name is not UTF-8; rename it (convmv does many at once)"
+    for command in ("check", "convert"):
+        ended = run(command, recipe)
+        assert (ended.code, ended.message) == (3, message)
 
 
 def test_a_truncated_array(relu: Path, vectors: Path, check: Command, write_recipe: Recipe) -> None:

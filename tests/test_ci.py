@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import Command
 from test_complaints import runner_reads
+
+Recipe = Callable[..., Path]
 
 
 @pytest.fixture
@@ -74,6 +78,23 @@ def test_what_stops_a_run_is_annotated_once(recipe: Path, run: Command, monkeypa
     assert ended.code == 3
     ((properties, message),) = annotations(ended.err)
     assert (properties, message) == ({"title": "tflite-ptq"}, ended.err.partition("::")[0].strip()[len("error: ") :])
+
+
+def test_a_run_that_was_stopped_tells_what_it_finished(
+    relu: Path, vectors: Path, run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_recipe: Recipe
+) -> None:
+    np.save(vectors / "11.npy", np.full(4, np.nan, np.float32))
+    dataset = {"format": {"type": "npy"}, "evaluation": {"path": str(vectors)}}
+    recipe = write_recipe(relu, dataset, gate={"float32": {"size": {"max_bytes": 100}}})
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
+    ended = run("convert", recipe)
+    assert ended.code == 3 and "11.npy: input 'x': 4 of 4 values are not finite" in ended.err
+    (limit, first), (stop, second) = annotations(ended.err)
+    assert first.startswith("float32: size.max_bytes is broken") and limit["line"] == "1"
+    assert stop == {"title": "tflite-ptq"} and second.startswith(f"{vectors}/11.npy: input 'x'")
+    text = (tmp_path / "summary.md").read_text(encoding="utf-8")
+    assert text.startswith("# t: error\n") and "11.npy: input" in text and "| float32 |" in text
 
 
 def test_summaries_of_one_step_are_appended_up_to_what_github_takes(

@@ -77,6 +77,23 @@ def test_yaml_syntax_has_line_and_column(run: Command, tmp_path: Path) -> None:
     )
 
 
+# (arguments, the message)
+NO_ARGUMENTS = [
+    (["convert", ""], "argument 2 is empty; is a variable of the shell unset?"),
+    (["convert", "r.yaml", "--output", ""], "argument 4 is empty; is a variable of the shell unset?"),
+    (
+        ["check", os.fsdecode(b"caf\xe9.yaml")],
+        "argument 2, caf\\xe9.yaml: is not UTF-8; rename the file or folder",
+    ),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), NO_ARGUMENTS)
+def test_arguments_that_are_none(arguments: list[str], message: str, run: Command) -> None:
+    ended = run(*arguments)
+    assert (ended.code, ended.message, list(Path().iterdir())) == (2, message, [])
+
+
 def test_schema_and_completion(run: Command) -> None:
     assert json.loads(run("schema").out)["properties"]["version"]
     for shell in ("bash", "zsh", "fish"):

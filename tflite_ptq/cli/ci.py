@@ -20,15 +20,18 @@ if TYPE_CHECKING:
     from tflite_ptq.result import GateCheck, Report
 
 
-def publish(report: Report, folder: Path, environ: Mapping[str, str]) -> None:
-    """Tells the CI system, if there is one, what became of a run whose files are in ``folder``."""
+def publish(report: Report, folder: Path, environ: Mapping[str, str], told: str | None = None) -> None:
+    """Tells the CI system, if there is one, what became of a run whose files are in ``folder``.
+
+    ``told`` is an error that is annotated elsewhere.
+    """
     from tflite_ptq import atomic
     from tflite_ptq.report import github, gitlab, summary
     from tflite_ptq.report.complaints import complaints
 
     found = complaints(report)
     recipe = _from_root(report.recipe.path, environ)
-    annotate(github.of_complaints(found, recipe), environ)
+    annotate(github.of_complaints([one for one in found if one.message != told], recipe), environ)
     if environ.get("GITHUB_STEP_SUMMARY"):
         summarize(summary.render(report, _where(folder, recipe, environ)), environ)
     if environ.get("GITLAB_CI") == "true":
@@ -49,7 +52,7 @@ def publish_stopped(error: UserError, folder: Path, environ: Mapping[str, str]) 
     except UsageError:
         return
     if str(error) in report.errors:  # else an earlier run's, which this one has not begun to replace
-        publish(report, folder, environ)
+        publish(report, folder, environ, told=str(error))
 
 
 def publish_comparison(limits: Sequence[GateCheck], markdown: str, environ: Mapping[str, str]) -> None:

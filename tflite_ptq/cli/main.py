@@ -16,7 +16,7 @@ from typing import NoReturn
 import click
 
 from tflite_ptq.cli import ci
-from tflite_ptq.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_USAGE, UserError
+from tflite_ptq.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_USAGE, UsageError, UserError
 
 # name -> (module, one line of help): listing commands must not import them.
 _COMMANDS = {
@@ -84,8 +84,10 @@ def cli() -> None:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """The console script."""
     signal.signal(signal.SIGTERM, _interrupt)
+    given = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        code = cli.main(args=arguments, prog_name="tflite-ptq", standalone_mode=False)
+        _check(given)
+        code = cli.main(args=given, prog_name="tflite-ptq", standalone_mode=False)
     except UserError as error:
         click.echo(f"error: {error}", err=True)
         ci.publish_error(error, os.environ)
@@ -104,6 +106,16 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except Exception:  # the one place where a bug becomes an exit code
         code = _report_bug(traceback.format_exc())
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _check(arguments: Sequence[str]) -> None:
+    """Raises ``UsageError`` for an argument that is empty (click would take it for the current folder) or no text."""
+    for position, argument in enumerate(arguments, 1):
+        if not argument:
+            raise UsageError(f"argument {position} is empty; is a variable of the shell unset?")
+        if not argument.isascii() and any("\ud800" <= character <= "\udfff" for character in argument):
+            shown = os.fsencode(argument).decode(errors="backslashreplace")
+            raise UsageError(f"argument {position}, {shown}: is not UTF-8; rename the file or folder")
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:

@@ -165,4 +165,18 @@ def _scan(root: Path, extensions: tuple[str, ...]) -> tuple[list[str], tuple[str
                         others[suffix] += 1
         except OSError as error:
             raise DataError(f"{folder}: cannot be listed: {error.strerror}; correct its permissions") from error
+    for name in (*names, *folders):
+        _check_text(root, name)
     return sorted(names), tuple(sorted(folders)), others
+
+
+def _check_text(root: Path, name: str) -> None:
+    """A name whose bytes are no UTF-8 is no text, and neither reports nor a CSV of labels can hold it."""
+    if not name.isascii():
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            shown = os.fsencode(name).decode(errors="backslashreplace")
+            raise DataError(
+                f"{root}/{shown}: the file's name is not UTF-8; rename it (convmv does many at once)"
+            ) from None
