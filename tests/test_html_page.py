@@ -260,7 +260,7 @@ def _twin(name: str, **changes: object) -> VariantResult:
     "variants",
     [
         [_twin("a"), _twin("b")],  # equal in everything: axes of no width
-        [_twin(f"variant {i} {'long ' * 20}", size_bytes=9000 + i) for i in range(40)],
+        [_twin(f"variant {i} {'long ' * 20}", size_bytes=9000 + i) for i in range(12)],
         [_twin("a", size_bytes=0), _twin("b", size_bytes=1)],
         [_twin("a", accuracy={"m:f": Metric(value=-1e30)}), _twin("b", accuracy={"m:f": Metric(value=1e-30)})],
         [_twin("a", latency=(latency("cpu", 1, 0, None),)), _twin("b", latency=(latency("cpu", 1, 10**12, 1),))],
