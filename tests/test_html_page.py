@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 import pytest
-from html_report import BARE, DEBUG, HOSTILE, REPORT
+from html_report import BARE, DEBUG, HOSTILE, REPORT, latency
 from shown_figures import Page, wrong
 
 from tflite_ptq.report import debug_files, files
@@ -62,6 +62,7 @@ def test_every_figure_is_the_documents(run: Path, page: Page) -> None:
         "/variants/*/latency/*/left_ops/SOFTMAX",
         "/variants/*/classes/classes/*/recall",
         "/variants/*/classes/regressions/*/margin",
+        "/variants/*/classes/confusion/*/*",
         "/dataset/calibration_samples",
         "/durations_s/convert",
     }
@@ -248,6 +249,34 @@ def test_axes_choose_unit_and_scale() -> None:
     assert "type" not in scales.axis([1, 7])["scale"]  # type: ignore[operator]
     assert scales.axis([1, 9])["scale"]["type"] == "log"  # type: ignore[index]
     assert "type" not in scales.axis([0, 9])["scale"]  # type: ignore[operator]
+
+
+def _twin(name: str, **changes: object) -> VariantResult:
+    int8 = next(variant for variant in REPORT.variants if variant.name == "int8")
+    return int8.model_copy(update={"name": name, "classes": None, **changes})
+
+
+@pytest.mark.parametrize(
+    "variants",
+    [
+        [_twin("a"), _twin("b")],  # equal in everything: axes of no width
+        [_twin(f"variant {i} {'long ' * 20}", size_bytes=9000 + i) for i in range(12)],
+        [_twin("a", size_bytes=0), _twin("b", size_bytes=1)],
+        [_twin("a", accuracy={"m:f": Metric(value=-1e30)}), _twin("b", accuracy={"m:f": Metric(value=1e-30)})],
+        [_twin("a", latency=(latency("cpu", 1, 0, None),)), _twin("b", latency=(latency("cpu", 1, 10**12, 1),))],
+    ],
+    ids=["equal", "many", "empty", "extreme", "instant"],
+)
+def test_odd_figures_are_drawn_too(variants: list[VariantResult], capfd: pytest.CaptureFixture[str]) -> None:
+    report = REPORT.model_copy(update={"variants": tuple(variants)})
+    source = render(report, DebugBeside())
+    assert capfd.readouterr().err == ""  # Vega says there what it could not draw
+    plots = re.findall(r"<svg.*?</svg>", source, re.DOTALL)
+    assert len(plots) > 2
+    assert [plot for plot in plots if "NaN" in plot or "Infinity" in plot or "undefined" in plot] == []
+    by_size = plots[len({(x.delegate, x.threads) for v in variants for x in v.latency or ()})]
+    marks = re.search(r'<g class="mark-symbol role-mark[^>]*>(.*?)</g>', by_size)
+    assert marks is not None and marks[1].count("<path") == len(variants)
 
 
 def test_more_classes_than_a_page_should_hold() -> None:

@@ -107,6 +107,7 @@ def test_report_is_the_contract(whole: Run) -> None:
     assert report["recipe"]["name"] == "tiny"
     assert Path(report["recipe"]["path"]).name == "recipe.yaml"
     assert report["recipe"]["sha256"] == hashlib.sha256(recipe).hexdigest()
+    assert report["recipe"]["text"] == recipe.decode()
     assert report["model"]["inputs"] == [
         {"name": "image", "shape": [1, 8, 8, 1], "dtype": "float32", "scale": None, "zero_point": None}
     ]

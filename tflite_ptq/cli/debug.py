@@ -34,7 +34,8 @@ def debug_command(
 ) -> None:
     """Rank the layers of an int8 variant of RECIPE by the error they bring, and say what to do about it.
 
-    Writes debug.json and node data that Model Explorer opens over the graph.
+    Writes debug.json and node data that Model Explorer opens over the graph. Where the run's folder holds a report,
+    `tflite-ptq report` then puts the layers on its report.html.
 
     \b
     Examples:

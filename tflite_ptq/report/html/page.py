@@ -21,6 +21,7 @@ from tflite_ptq.result import GateCheck, Report
 
 MOST_CLASS_ROWS = 50
 MOST_LAYER_ROWS = 40
+MOST_CONFUSED = 20
 
 
 def render(report: Report, debug: DebugBeside) -> str:
@@ -61,6 +62,7 @@ def render(report: Report, debug: DebugBeside) -> str:
         layer_plot=None if debug.report is None else plots.layer_plot(debug.report),
         most_class_rows=MOST_CLASS_ROWS,
         most_layer_rows=MOST_LAYER_ROWS,
+        most_confused=MOST_CONFUSED,
         most_panels=plots.MOST_PANELS,
         style=Markup(_own("page.css")),
         script=Markup(script),
