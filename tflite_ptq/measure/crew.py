@@ -99,7 +99,7 @@ def _collect(process: int, pipe: Connection) -> object:
     with pipe:
         try:
             outcome: object = pipe.recv()
-        except EOFError:
+        except (EOFError, OSError):  # it ended before, or amid, its result
             _, status = os.waitpid(process, 0)
             os.kill(os.getpid(), os.WTERMSIG(status) if os.WIFSIGNALED(status) else signal.SIGKILL)
             raise
