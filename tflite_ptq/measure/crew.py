@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import pickle
 import signal
 import sys
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import BinaryIO, TypeVar
+from multiprocessing.connection import Connection
+from typing import TypeVar
 
 T = TypeVar("T")
 
 FORKS = sys.platform == "linux"
+_ending: list[int] = []
+"""Processes that have sent their result and are about to be gone."""
 
 
 class Counter:
@@ -57,6 +59,7 @@ def together(workers: int, job: Callable[[int], T]) -> list[T]:
     if not FORKS:
         with ThreadPoolExecutor(workers) as pool:
             return [done.result() for done in [pool.submit(job, number) for number in range(workers)]]
+    _reap()
     forked = [_fork(job, number) for number in range(1, workers)]
     try:
         results: list[T | BaseException] = [_outcome(job, 0)]
@@ -69,19 +72,18 @@ def together(workers: int, job: Callable[[int], T]) -> list[T]:
     return [result for result in results if not isinstance(result, BaseException)]
 
 
-def _fork(job: Callable[[int], T], number: int) -> tuple[int, BinaryIO]:
-    reading, writing = os.pipe()
+def _fork(job: Callable[[int], T], number: int) -> tuple[int, Connection]:
+    reading, writing = multiprocessing.Pipe(duplex=False)
     with warnings.catch_warnings():
         # Python warns of threads at a fork since 3.12; the child runs only numpy and an interpreter of its own.
         warnings.simplefilter("ignore", DeprecationWarning)
         process = os.fork()
     if process:
-        os.close(writing)
-        return process, os.fdopen(reading, "rb")
-    os.close(reading)
+        writing.close()
+        return process, reading
+    reading.close()
     try:
-        with os.fdopen(writing, "wb") as pipe:
-            pickle.dump(_outcome(job, number), pipe)
+        writing.send(_outcome(job, number))
     finally:
         os._exit(0)  # the parent's exit handlers and buffers are the parent's
 
@@ -93,12 +95,18 @@ def _outcome(job: Callable[[int], T], number: int) -> T | BaseException:
         return error
 
 
-def _collect(process: int, pipe: BinaryIO) -> object:
+def _collect(process: int, pipe: Connection) -> object:
     with pipe:
-        data = pipe.read()
-    _, status = os.waitpid(process, 0)
-    if os.WIFSIGNALED(status):
-        os.kill(os.getpid(), os.WTERMSIG(status))
-    if not data:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return pickle.loads(data)
+        try:
+            outcome: object = pipe.recv()
+        except (EOFError, OSError):  # it ended before, or amid, its result
+            _, status = os.waitpid(process, 0)
+            os.kill(os.getpid(), os.WTERMSIG(status) if os.WIFSIGNALED(status) else signal.SIGKILL)
+            raise
+    _ending.append(process)
+    return outcome
+
+
+def _reap() -> None:
+    """Lets go of workers that have ended. Nobody waits for it: the system takes milliseconds to take one down."""
+    _ending[:] = [process for process in _ending if os.waitpid(process, os.WNOHANG) == (0, 0)]
