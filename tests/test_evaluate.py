@@ -17,7 +17,7 @@ from tflite_ptq.errors import DataError, MeasurementError, ModelError
 from tflite_ptq.measure.classes import chosen, margins
 from tflite_ptq.measure.evaluate import evaluate
 from tflite_ptq.measure.evaluation import Evaluation, EvaluationRun
-from tflite_ptq.recipe.schema import Metric
+from tflite_ptq.recipe.metric import Metric
 
 REAL = Path(os.environ.get("TFLITE_PTQ_REAL_DATA", Path(__file__).parents[2] / "shared" / "data"))
 ROOT = Path("samples")

@@ -4,14 +4,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sklearn.metrics import roc_auc_score, top_k_accuracy_score
+from sklearn.metrics import (
+    balanced_accuracy_score,
+    f1_score,
+    roc_auc_score,
+    root_mean_squared_error,
+    top_k_accuracy_score,
+)
 
 from tflite_ptq.errors import DataError, MeasurementError, UserError
 from tflite_ptq.measure import custom
+from tflite_ptq.measure.aggregates import aggregate
 from tflite_ptq.measure.direction import higher_is_better, metric_keys
 from tflite_ptq.measure.fidelity import noise_power, power, summarize
-from tflite_ptq.measure.metrics import aggregate, sample_score, sample_scores
-from tflite_ptq.recipe.schema import Metric
+from tflite_ptq.measure.metrics import sample_score, sample_scores
+from tflite_ptq.recipe.metric import Metric
 
 
 def metric(name: str, **fields: str) -> Metric:
@@ -37,6 +44,10 @@ def row(*values: float) -> np.ndarray:
         ("top5", row(1, 1, 1, 1, 1, 1), 5, 0.0),
         ("mae", row(2.5), 4, 1.5),
         ("mse", row(2.5), 4.0, 2.25),
+        ("rmse", row(2.5), 4.0, 2.25),
+        ("f1", row(0.1, 0.7, 0.2), 2, 1.0),
+        ("f1", row(0.6), 0, 1.0),  # the probability of class 1
+        ("balanced_accuracy", row(0.5, 0.5), 1, 0.0),
     ],
 )
 def test_sample_by_hand(name: str, output: np.ndarray, label: float, expected: float) -> None:
@@ -101,7 +112,7 @@ def test_what_cannot_be_scored(
     assert str(caught.value) == message
 
 
-def _over(name: str, outputs: np.ndarray, labels: list[int]) -> float:
+def _over(name: str, outputs: np.ndarray, labels: list[int] | list[float]) -> float:
     one = metric(name)
     return aggregate(one, sample_scores(one, outputs[:, None], labels, None, ["a"] * len(labels)), labels)
 
@@ -113,6 +124,11 @@ def test_over_samples_as_scikit_learn_has_it() -> None:
     assert _over("top5", outputs, labels) == pytest.approx(top_k_accuracy_score(labels, outputs, k=5))
     rows = outputs / outputs.sum(1, keepdims=True)
     assert _over("roc_auc", rows, labels) == pytest.approx(roc_auc_score(labels, rows, multi_class="ovr"))
+    chosen = outputs.argmax(1)
+    assert _over("f1", outputs, labels) == pytest.approx(f1_score(labels, chosen, average="macro"))
+    assert _over("balanced_accuracy", outputs, labels) == pytest.approx(balanced_accuracy_score(labels, chosen))
+    numbers = [label + 0.5 for label in labels]
+    assert _over("rmse", outputs[:, :1], numbers) == pytest.approx(root_mean_squared_error(numbers, outputs[:, 0]))
     binary = [label % 2 for label in labels]
     assert _over("roc_auc", outputs[:, :1], binary) == pytest.approx(roc_auc_score(binary, outputs[:, 0]))
     assert _over("roc_auc", outputs[:, :2], binary) == pytest.approx(roc_auc_score(binary, outputs[:, 1]))

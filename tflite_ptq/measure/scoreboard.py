@@ -12,11 +12,15 @@ from numpy.typing import NDArray
 from tflite_ptq.data.index import SampleRef
 from tflite_ptq.errors import MeasurementError
 from tflite_ptq.measure import classes, custom, fidelity
+from tflite_ptq.measure.aggregates import aggregate
 from tflite_ptq.measure.columns import Columns, Indices, Rows
 from tflite_ptq.measure.evaluation import Evaluation
-from tflite_ptq.measure.metrics import aggregate, sample_scores
+from tflite_ptq.measure.extras import require
+from tflite_ptq.measure.metrics import sample_scores
 from tflite_ptq.measure.model_pass import ModelPass, reconstructed
-from tflite_ptq.recipe.schema import FLOAT32, Metric
+from tflite_ptq.measure.task_score import task_scores
+from tflite_ptq.recipe.metric import TASK_METRICS, Metric
+from tflite_ptq.recipe.schema import FLOAT32
 from tflite_ptq.result import Fidelity
 
 Array = NDArray[np.generic]
@@ -68,6 +72,7 @@ class Scoreboard:
         recipe_folder: Path,
     ) -> Scoreboard:
         """Loads the functions of the user's; raises ``MeasurementError`` where that fails."""
+        require(metrics)
         functions = {metric.name: custom.load(metric.name, recipe_folder) for metric in metrics if metric.custom}
         return cls(metrics, keys, refs, functions, {name: Sheet(Columns(len(refs))) for name in models})
 
@@ -93,6 +98,10 @@ class Scoreboard:
             if metric.custom or number in sheet.failed:
                 continue
             try:
+                if metric.name in TASK_METRICS:
+                    which = "" if metric.name == "coco_map" else one.scored(metric)
+                    sheet.columns.put(f"{_SCORE}{number}", at, task_scores(metric, one.outputs, which, refs))
+                    continue
                 output = one.outputs[one.scored(metric)]
                 fed = reconstructed(samples, output) if "reconstruction" in metric.name + metric.score else None
                 labels, places = [ref.label for ref in refs], [ref.place for ref in refs]
@@ -122,7 +131,7 @@ class Scoreboard:
     def result(self, name: str, kept: Indices, yardstick: bool) -> Evaluation:
         """The figures of a model over the samples at ``kept``; ``yardstick``: float32 was measured on all of them."""
         sheet = self.sheets[name]
-        labels = [self.refs[index].label for index in kept]
+        truths = [self.refs[index].truth for index in kept]
         figures: dict[str, float] = {}
         failed: dict[str, MeasurementError] = {}
         scores: dict[str, NDArray[np.float64]] = {}
@@ -137,7 +146,7 @@ class Scoreboard:
                 if values is None:
                     raise _uneven(metric)
                 scores[key] = values
-                figures[key] = aggregate(metric, values, labels)
+                figures[key] = aggregate(metric, values, truths)
             except MeasurementError as error:
                 failed[key] = error
         measured: Fidelity | None = None
