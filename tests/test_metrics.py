@@ -1,5 +1,6 @@
 """Metrics against hand calculations and scikit-learn."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -145,11 +146,19 @@ def test_roc_auc_needs_two_classes() -> None:
         ("return 0.25", 0.25),
         ("return outputs['y'].shape[0]", 3),
         ("import numpy; return numpy.float32(labels.sum())", 3.0),
-        ("return float('nan')", "metric {name}: the function returned nan; it must return a finite number"),
-        ("return 'good'", "metric {name}: the function returned str 'good'; it must return a number"),
-        ("return None", "metric {name}: the function returned NoneType None; it must return a number"),
-        ("return outputs['z']", "metric {name}: the function failed: KeyError: 'z' ({file}:2)"),
-        ("raise SystemExit(3)", "metric {name}: the function failed: SystemExit: 3 ({file}:2)"),
+        ("return float('nan')", "metric {name}: the function returned nan on {must}"),
+        ("return 'good'", "metric {name}: the function returned str 'good' on {must}"),
+        ("return None", "metric {name}: the function returned NoneType None on {must}"),
+        (
+            "import numpy; return numpy.ones(2)",
+            "metric {name}: the function returned an array of shape (2,) and dtype float64 on {must}",
+        ),
+        (
+            "import numpy; return numpy.array([1, numpy.inf, 1])",
+            "metric {name}: the function returned inf for sample 1 on {must}",
+        ),
+        ("return outputs['z']", "metric {name}: the function failed on 3 samples: KeyError: 'z' ({file}:2)"),
+        ("raise SystemExit(3)", "metric {name}: the function failed on 3 samples: SystemExit: 3 ({file}:2)"),
     ],
 )
 def test_function_of_the_users(body: str, result: float | str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
@@ -160,10 +169,11 @@ def test_function_of_the_users(body: str, result: float | str, tmp_path: Path, r
     outputs, labels = {"y": np.zeros((3, 2), np.float32)}, np.array([0, 1, 2])
     if isinstance(result, str):
         with pytest.raises(MeasurementError) as caught:
-            custom.call(name, function, outputs, labels)
-        assert str(caught.value) == result.format(name=name, file=f"{module}.py")
+            custom.measure(name, function, outputs, labels)
+        must = "3 samples; it must return a finite number, or one a sample (3,)"
+        assert str(caught.value) == result.format(name=name, file=f"{module}.py", must=must)
     else:
-        assert custom.call(name, function, outputs, labels) == result
+        assert custom.measure(name, function, outputs, labels).value == result
 
 
 def test_function_that_is_not_there(tmp_path: Path) -> None:
@@ -199,3 +209,43 @@ def test_fidelity_by_hand() -> None:
     assert (exact.agreement, exact.sqnr_db, exact.exact) == (None, None, True)
     silent = summarize(np.array([0.0]), np.array([1.0]), None)
     assert (silent.sqnr_db, silent.exact) == (None, False)
+
+
+def test_a_function_is_called_again_on_resamples() -> None:
+    values = np.random.default_rng(4).normal(2, 1, (80, 1))
+    labels = np.arange(80) % 2
+
+    def spread(outputs: Mapping[str, np.ndarray], labels: np.ndarray | None) -> float:
+        assert labels is not None
+        return float(outputs["y"][labels == 1].mean() - outputs["y"][labels == 0].mean())
+
+    found = custom.measure("m:spread", spread, {"y": values}, labels)
+    assert found.value == pytest.approx(values[1::2].mean() - values[::2].mean())
+    assert found.resampled is not None and found.resampled.shape == (200,)
+    # The standard error of a difference of two means, by its formula.
+    error = np.sqrt(values[1::2].var() / 40 + values[::2].var() / 40)
+    assert found.resampled.std() == pytest.approx(error, rel=0.2)
+    again = custom.measure("m:spread", spread, {"y": values}, labels)
+    assert again.resampled is not None and (again.resampled == found.resampled).all()  # paired between models
+
+
+def test_a_function_with_a_value_a_sample_and_one_that_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    outputs = {"y": np.arange(6.0).reshape(6, 1)}
+    each = custom.measure("m:each", lambda outputs, labels: outputs["y"][:, 0] > 3, outputs, None)
+    assert each.value == pytest.approx(1 / 3)
+    assert each.scores is not None and each.scores.tolist() == [0, 0, 0, 0, 1, 1]
+    monkeypatch.setattr(custom, "_MOST_SECONDS", 0.0)
+    slow = custom.measure("m:slow", lambda outputs, labels: 0.5, outputs, None)
+    assert (slow.value, slow.scores, slow.resampled) == (0.5, None, None)
+
+
+def test_a_resample_that_the_function_refuses_is_left_out() -> None:
+    def needs_the_last(outputs: Mapping[str, np.ndarray], labels: np.ndarray | None) -> float:
+        if 9 not in outputs["y"]:
+            raise ValueError("no nine")
+        return float(outputs["y"].mean())
+
+    found = custom.measure("m:f", needs_the_last, {"y": np.arange(10.0).reshape(10, 1)}, None)
+    assert found.resampled is not None
+    missing = np.isnan(found.resampled).mean()
+    assert missing == pytest.approx(0.9**10, abs=0.12)

@@ -382,6 +382,11 @@ def test_a_run_with_masks(tmp_path: Path, run: Command, write_recipe: Callable[.
     right = jaccard_score(classes[counted], np.array(pictures)[counted], average="macro")
     assert found["value"] == pytest.approx(right)
     assert found["interval"]["low"] < right < found["interval"]["high"]
+    checked = run("check", recipe)
+    assert checked.code == 0 and "0 for calibration, 5 for evaluation, labelled" in checked.out
+    Image.new("L", (4, 4)).save(tmp_path / "masks/ä/0.x.png")
+    assert "0.x.png: expected a mask of 8x8" in run("check", recipe).err
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "masks/ä/0.x.png")
     Image.new("L", (4, 4)).save(tmp_path / "masks/ä/3.x.png")
     ended = run("convert", recipe, "--json")
     assert ended.code == 3

@@ -135,12 +135,18 @@ class Scoreboard:
         figures: dict[str, float] = {}
         failed: dict[str, MeasurementError] = {}
         scores: dict[str, NDArray[np.float64]] = {}
+        redrawn: dict[str, NDArray[np.float64]] = {}
         for number, (metric, key) in enumerate(zip(self.metrics, self.keys, strict=True)):
             try:
                 if number in sheet.failed:
                     raise sheet.failed[number][1]
                 if metric.custom:
-                    figures[key] = self._custom(metric, sheet.columns, kept)
+                    own = self._custom(metric, sheet.columns, kept)
+                    figures[key] = own.value
+                    if own.scores is not None:
+                        scores[key] = own.scores
+                    elif own.resampled is not None:
+                        redrawn[key] = own.resampled
                     continue
                 values = sheet.columns.reals(f"{_SCORE}{number}", kept)
                 if values is None:
@@ -163,6 +169,7 @@ class Scoreboard:
             fidelity=measured,
             samples=len(kept),
             notes=notes,
+            redrawn=redrawn,
         )
 
     def _classify(self, sheet: Sheet, one: ModelPass, at: slice, samples: Mapping[str, Array]) -> None:
@@ -186,7 +193,7 @@ class Scoreboard:
         agrees = sheet.columns.get(_AGREES, kept)
         return fidelity.summarize(signal, noise, None if agrees is None else agrees.astype(np.bool_)), ()
 
-    def _custom(self, metric: Metric, columns: Columns, kept: Indices) -> float:
+    def _custom(self, metric: Metric, columns: Columns, kept: Indices) -> custom.Measured:
         joined: dict[str, Array] = {}
         for key in columns.keys(_OUTPUT):
             values = columns.get(key, kept)
@@ -196,7 +203,7 @@ class Scoreboard:
             joined[key.removeprefix(_OUTPUT)] = values.reshape(-1, *values.shape[2:])
         labels = [self.refs[index].label for index in kept]
         known = np.asarray(labels) if all(label is not None for label in labels) else None
-        return custom.call(metric.name, self.functions[metric.name], joined, known)
+        return custom.measure(metric.name, self.functions[metric.name], joined, known)
 
 
 def _compare(sheet: Sheet, one: ModelPass, at: slice, samples: Mapping[str, Array], reference: ModelPass) -> None:

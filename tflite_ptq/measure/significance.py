@@ -48,6 +48,9 @@ def figures(run: EvaluationRun, metrics: Sequence[Metric], keys: Sequence[str], 
                 drawable = statistic(metric, found.scores[key], truths)
                 if affordable(drawable, run.samples):
                     drawn[name, key] = drawable
+            elif key in found.redrawn:
+                before = None if against is None else against.redrawn.get(key)
+                made[name][key] = _sure(made[name][key], found.redrawn[key], before)
     if drawn:
         rows = dict(zip(drawn, resampled(list(drawn.values()), run.samples), strict=True))
         for (name, key), row in rows.items():
@@ -75,7 +78,7 @@ def _share(hits: Reals, before: Reals | None, value: float) -> Figure:
 def _sure(figure: Figure, row: Reals, before: Reals | None) -> Figure:
     """``figure`` with its interval from ``row`` (R,), and its change's where the yardstick has ``before`` (R,)."""
     sure: dict[str, object] = {"interval": percentile_interval(row, figure.value)}
-    if figure.change is not None and before is not None:
+    if figure.change is not None and before is not None and before.shape == row.shape:
         p_value = bootstrap_p(row - before)
         sure["change_interval"] = percentile_interval(row - before, figure.change)
         sure |= {"p_value": p_value, "test": None if p_value is None else "paired-bootstrap"}
