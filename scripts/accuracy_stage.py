@@ -18,7 +18,7 @@ from tflite_ptq.measure.environment import cores
 from tflite_ptq.measure.evaluate import evaluate
 from tflite_ptq.model.flatbuffer import describe
 from tflite_ptq.recipe.loader import load
-from tflite_ptq.recipe.schema import Metric
+from tflite_ptq.recipe.metric import Metric
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from tflite_ptq.errors import DataError, MeasurementError, ModelError
 from tflite_ptq.measure.classes import chosen, margins
 from tflite_ptq.measure.evaluate import evaluate
 from tflite_ptq.measure.evaluation import Evaluation, EvaluationRun
-from tflite_ptq.recipe.schema import Metric
+from tflite_ptq.recipe.metric import Metric
 
 REAL = Path(os.environ.get("TFLITE_PTQ_REAL_DATA", Path(__file__).parents[2] / "shared" / "data"))
 ROOT = Path("samples")
@@ -166,7 +166,7 @@ def test_a_metric_that_fails_costs_itself_alone(tmp_path: Path) -> None:
     assert found.metrics == {"own_metric:shapes": COUNT + LABELS[0]}
     assert {key: str(error) for key, error in found.failed.items()} == {
         "top1": "metric top1: the model has 2 outputs (a, b); say which one is scored: {name: top1, output: a}",
-        "own_metric:bad": "metric own_metric:bad: the function failed: "
+        "own_metric:bad": "metric own_metric:bad: the function failed on 150 samples: "
         "ZeroDivisionError: division by zero (own_metric.py:6)",
     }
     named = Metric(name="top1", output="b")

@@ -178,8 +178,9 @@ ONE_FAULT = [
     (
         "[top1]",
         "[top_1]",
-        "r.yaml:12: benchmark.accuracy.metrics[0]: 'top_1' is not a metric; did you mean 'top1'? (top1, top5, mae, "
-        "mse, reconstruction_mae, reconstruction_mse, roc_auc, or module:function)",
+        "r.yaml:12: benchmark.accuracy.metrics[0]: 'top_1' is not a metric; did you mean 'top1'? (top1, top5, f1, "
+        "balanced_accuracy, roc_auc, mae, mse, rmse, reconstruction_mae, reconstruction_mse, mean_iou, coco_map, wer, "
+        "or module:function)",
     ),
     (
         "[cpu]",
@@ -266,6 +267,40 @@ ONE_FAULT = [
         "labels: none",
         "r.yaml:12: benchmark.accuracy.metrics[0]: top1 needs labels, but dataset.evaluation.labels is 'none'; "
         "give labels",
+    ),
+    (
+        "[top1]",
+        "[wer]",
+        "r.yaml:12: benchmark.accuracy.metrics[0]: wer needs alphabet: the characters of the output's classes in "
+        "order, without the blank",
+    ),
+    (
+        "[top1]",
+        "[{name: f1, class_offset: 1}]",
+        "r.yaml:12: benchmark.accuracy.metrics[0]: class_offset is a setting of coco_map, not of f1",
+    ),
+    (
+        "[top1]",
+        "[mean_iou]",
+        "r.yaml:12: benchmark.accuracy.metrics[0]: mean_iou is held against labels of its own; set "
+        "dataset.evaluation.labels to {masks: <folder>}",
+    ),
+    (
+        "labels: folders",
+        "labels: {masks: m}",
+        "r.yaml:12: benchmark.accuracy.metrics[0]: top1 needs a class or number a sample, but the labels are those of "
+        "mean_iou; use that",
+    ),
+    (
+        "  calibration: {path: images}",
+        "  calibration: {path: images, labels: {coco: a.json}, select: stratified}",
+        "r.yaml:6: dataset.calibration.select: stratified needs labels, but these are no classes; "
+        "give labels, or select: random",
+    ),
+    (
+        "  calibration: {path: images}",
+        "  calibration: {path: images, labels: {masks: m, ignored: 255}}",
+        "r.yaml:6: dataset.calibration.labels.ignored: unknown key; did you mean 'ignore'? (allowed: masks, ignore)",
     ),
     (
         "  calibration: {path: images}",

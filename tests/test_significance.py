@@ -20,7 +20,7 @@ from tflite_ptq.data.thumbnail import thumbnail
 from tflite_ptq.measure.classification import classify
 from tflite_ptq.measure.evaluation import Evaluation, EvaluationRun
 from tflite_ptq.measure.significance import figures
-from tflite_ptq.recipe.schema import Metric
+from tflite_ptq.recipe.metric import Metric
 
 ROOT = Path("samples")
 LABELS = np.array([0, 0, 0, 0, 1, 1, 1, 2, 2, 2])

@@ -11,7 +11,8 @@ from tflite_ptq.errors import UserError, WorkerCrash
 from tflite_ptq.fingerprint import sha256_of
 from tflite_ptq.recipe.latency import LatencySettings
 from tflite_ptq.recipe.loader import LoadedRecipe
-from tflite_ptq.recipe.schema import Metric, Model
+from tflite_ptq.recipe.metric import Metric
+from tflite_ptq.recipe.schema import Model
 from tflite_ptq.result import Latency, TensorInfo, VariantResult
 from tflite_ptq.timing_result import RawTimings
 from tflite_ptq.worker.messages import (

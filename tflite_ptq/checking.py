@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from tflite_ptq.measure.extras import require
 from tflite_ptq.model.input_shapes import fixed_inputs
 from tflite_ptq.model.tflite_source import float_inputs
+from tflite_ptq.recipe.dataset import Dataset
+from tflite_ptq.recipe.labels import TASK_LABELS
 from tflite_ptq.recipe.loader import LoadedRecipe
 from tflite_ptq.recipe.schema import Model
 from tflite_ptq.result import TensorInfo
@@ -19,6 +22,7 @@ def check(loaded: LoadedRecipe, data: bool = False) -> tuple[str, ...]:
     """Sentences that say what was found good; with ``data`` also what is odd about the
     calibration samples. Raises the ``UserError`` of what is not."""
     recipe = loaded.recipe
+    require(recipe.benchmark.accuracy.metrics)
     lines = [f"recipe    {recipe.name}: {len(recipe.variants)} variants ({', '.join(v.name for v in recipe.variants)})"]
     with runtime() as child:
         described = child.ask(Describe(model=recipe.model), Described, "describe the model")
@@ -32,7 +36,7 @@ def check(loaded: LoadedRecipe, data: bool = False) -> tuple[str, ...]:
             scanned = child.ask(request, Scanned, "read the first samples")
             lines.append(
                 f"samples   {scanned.calibration_samples} for calibration, {scanned.evaluation_samples} for evaluation"
-                + (", labelled" if scanned.labelled else ", not labelled")
+                + (", labelled" if scanned.labelled or _has_targets(recipe.dataset) else ", not labelled")
             )
             if data and inputs is not None:
                 model = recipe.model.path if described.kind == "tflite" else None
@@ -40,6 +44,11 @@ def check(loaded: LoadedRecipe, data: bool = False) -> tuple[str, ...]:
                 found = child.ask(examine, Examined, "examination of the samples").findings
                 lines += [f"data      {finding}" for finding in found or ("nothing odd about the calibration samples",)]
     return tuple(lines)
+
+
+def _has_targets(dataset: Dataset) -> bool:
+    """Whether the evaluation samples have masks, boxes or transcripts."""
+    return dataset.evaluation is not None and isinstance(dataset.evaluation.labels, TASK_LABELS)
 
 
 def _inputs(model: Model, described: Described) -> tuple[TensorInfo, ...] | None:

@@ -11,7 +11,8 @@ from tflite_ptq.fingerprint import sha256_of
 from tflite_ptq.measure.direction import higher_is_better, metric_keys
 from tflite_ptq.recipe.gate import GateLimits
 from tflite_ptq.recipe.loader import LoadedRecipe
-from tflite_ptq.recipe.schema import FLOAT32, Metric, Variant
+from tflite_ptq.recipe.metric import Metric
+from tflite_ptq.recipe.schema import FLOAT32, Variant
 from tflite_ptq.report import files, gate
 from tflite_ptq.report.notes import notes_on
 from tflite_ptq.result import (

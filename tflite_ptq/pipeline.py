@@ -21,6 +21,7 @@ from tflite_ptq.errors import UsageError, WorkerCrash
 from tflite_ptq.fingerprint import sha256_of
 from tflite_ptq.journal import Journal
 from tflite_ptq.measure.environment import environment
+from tflite_ptq.measure.extras import require
 from tflite_ptq.model.tflite_source import float_inputs
 from tflite_ptq.recipe.loader import LoadedRecipe
 from tflite_ptq.recipe.schema import FLOAT32, Model, Recipe, Variant
@@ -60,6 +61,8 @@ def run(loaded: LoadedRecipe, options: Options, observer: Observer) -> tuple[Rep
     variants = _chosen_variants(recipe, options.only)
     folder = output_folder(loaded, options)
     outcome_folder.prepare(folder)
+    if options.benchmark:
+        require(recipe.benchmark.accuracy.metrics)
     journal = Journal(loaded, environment(), variants, benchmark=options.benchmark)
     try:
         with children_of(folder / "log.txt", recipe.timeout_s) as children:

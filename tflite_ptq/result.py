@@ -170,7 +170,8 @@ class Regression(Frozen):
 
 
 class Classes(Frozen):
-    """Classification in detail. ``confusion[i][j]`` counts samples of class i that were taken for class j.
+    """Classification in detail. ``confusion[i][j]`` counts samples of class i that were taken for class j; it is empty
+    where there are more than 100 classes.
 
     ``regressed`` counts the samples that float32 had right and the variant has wrong, ``mended`` the reverse;
     ``regressions`` are the worst of the former, worst first.

@@ -1,17 +1,21 @@
-"""Labels from a CSV: a row a file, with the file's class (or regression target) in one of its columns."""
+"""Labels from a CSV: a row a file, with the file's class (or regression target, or text) in one of its columns."""
 
 from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from tflite_ptq.data.index import SampleRef
+from tflite_ptq.data.targets import Transcript
 from tflite_ptq.errors import DataError
-from tflite_ptq.recipe.dataset import CsvLabels
+from tflite_ptq.recipe.labels import CsvLabels, TranscriptLabels
 
 _NAMED = 5
+ValueT = TypeVar("ValueT")
 
 Row = tuple[int, str, str]
 """Line number in the CSV, file, class: as written."""
@@ -25,31 +29,52 @@ def read_csv(refs: Sequence[SampleRef], block: CsvLabels, classes: tuple[str, ..
     Numbers that are not whole are regression targets, where no classes are listed.
     Raises DataError naming the CSV, the line, the value and the next step.
     """
-    rows = _rows(block)
+    values = _matched(refs, block, "class_column", lambda text, place: _value(text, classes, place))
+    if all(isinstance(value, int) or value.is_integer() for value in values):
+        return [int(value) for value in values]
+    return [float(value) for value in values]
+
+
+def attach_transcripts(refs: Sequence[SampleRef], labels: TranscriptLabels) -> tuple[SampleRef, ...]:
+    """Give every sample its text; rows and files as in ``read_csv``, and the same errors."""
+    block = CsvLabels(
+        csv=labels.transcripts,
+        file_column=labels.file_column,
+        class_column=labels.text_column,
+        header=labels.header,
+        delimiter=labels.delimiter,
+    )
+    texts = _matched(refs, block, "text_column", lambda text, place: text)
+    return tuple(replace(ref, target=Transcript(text)) for ref, text in zip(refs, texts, strict=True))
+
+
+def _matched(
+    refs: Sequence[SampleRef], block: CsvLabels, setting: str, convert: Callable[[str, str], ValueT]
+) -> list[ValueT]:
+    """What ``convert`` makes of each sample's text, in the order of ``refs``; ``setting`` is the text column's key."""
     slots = _slots(refs)
-    labels: dict[str, tuple[int, int | float]] = {}
+    labels: dict[str, tuple[int, ValueT]] = {}
     missing: list[Row] = []
-    for row in rows:
+    for row in _rows(block, setting):
         line, file, text = row
         name = _known(file, slots)
         if name is None:
             missing.append(row)
             continue
-        value = _value(text, classes, f"{block.csv}:{line}")
+        value = convert(text, f"{block.csv}:{line}")
         earlier_line, earlier = labels.setdefault(name, (line, value))
         if earlier != value:
+            what = "class" if setting == "class_column" else "text"
             raise DataError(
-                f"{block.csv}:{line}: '{file}' has class {text} here and {earlier} on line {earlier_line}; keep one"
+                f"{block.csv}:{line}: '{file}' has {what} {text} here and {earlier} on line {earlier_line}; keep one"
             )
     if missing:
         raise _missing(missing, block, refs)
     return _in_order(refs, labels, block)
 
 
-def _in_order(
-    refs: Sequence[SampleRef], labels: dict[str, tuple[int, int | float]], block: CsvLabels
-) -> list[int | float]:
-    values: list[int | float] = []
+def _in_order(refs: Sequence[SampleRef], labels: dict[str, tuple[int, ValueT]], block: CsvLabels) -> list[ValueT]:
+    values: list[ValueT] = []
     bare: list[str] = []
     for ref in refs:
         found = labels.get(ref.name) or labels.get(ref.file_name)
@@ -62,12 +87,10 @@ def _in_order(
             f"{block.csv}: {len(bare)} of {len(refs)} samples have no label: {_listed(bare)}; add their rows, or move "
             "the files away"
         )
-    if all(isinstance(value, int) or value.is_integer() for value in values):
-        return [int(value) for value in values]
-    return [float(value) for value in values]
+    return values
 
 
-def _rows(block: CsvLabels) -> list[Row]:
+def _rows(block: CsvLabels, text_setting: str) -> list[Row]:
     path = Path(block.csv)
     named = isinstance(block.file_column, str) or isinstance(block.class_column, str)
     header = named if block.header is None else block.header
@@ -85,10 +108,10 @@ def _rows(block: CsvLabels) -> list[Row]:
     if not lines:
         raise DataError(f"{path}: holds no labels; write one row a sample")
     file_column = _column(block.file_column, heads, path, "file_column")
-    class_column = _column(block.class_column, heads, path, "class_column")
+    class_column = _column(block.class_column, heads, path, text_setting)
     rows: list[Row] = []
     for line, cells in lines:
-        for column, setting in ((file_column, "file_column"), (class_column, "class_column")):
+        for column, setting in ((file_column, "file_column"), (class_column, text_setting)):
             if not -len(cells) <= column < len(cells):
                 raise DataError(
                     f"{path}:{line}: has {len(cells)} columns, no column {column}; correct the line, "

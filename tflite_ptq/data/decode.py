@@ -57,6 +57,16 @@ def decode_image(file: Path) -> Image.Image:
         raise unreadable(file, OSError(str(error)) if isinstance(error, SyntaxError) else error) from error
 
 
+def image_size(file: Path) -> tuple[int, int]:
+    """Height and width as ``decode_image`` gives them, from the file's header. Raises BadSample."""
+    try:
+        with Image.open(file, formats=_IMAGE_FORMATS) as image:
+            turned = image.getexif().get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8)  # by a quarter
+            return (image.width, image.height) if turned else (image.height, image.width)
+    except _BROKEN_IMAGE as error:
+        raise unreadable(file, OSError(str(error)) if isinstance(error, SyntaxError) else error) from error
+
+
 def _rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB":
         return image

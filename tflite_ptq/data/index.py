@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from tflite_ptq.data.stored import Stored, npy_header, npz_headers, window_count
+from tflite_ptq.data.targets import Target
 from tflite_ptq.errors import DataError
 from tflite_ptq.recipe.dataset import Format, ImageFormat, NpyFormat, NpzFormat, RawFormat
 
@@ -25,13 +26,15 @@ EXTENSIONS: dict[str, tuple[str, ...]] = {
 class SampleRef:
     """One sample: a file, and the position in it where a file holds several.
 
-    ``label`` is a class index (int) or a regression target (float); ``root`` is the folder that names count from.
+    ``label`` is a class index (int) or a regression target (float); ``root`` is the folder that names count from;
+    ``target`` is what segmentation, detection and speech have in place of a label.
     """
 
     file: Path
     index: int | None
     label: int | float | None
     root: Path
+    target: Target = None
 
     @property
     def file_name(self) -> str:
@@ -42,6 +45,11 @@ class SampleRef:
     def name(self) -> str:
         """``cat/0001.jpg``, or ``x.npy[12]`` for a sample of a stacked file or a window."""
         return self.file_name if self.index is None else f"{self.file_name}[{self.index}]"
+
+    @property
+    def truth(self) -> int | float | Target:
+        """What the sample is held against: its target, or its label, or None."""
+        return self.label if self.target is None else self.target
 
     @property
     def place(self) -> str:

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from tflite_ptq.data.csv_labels import read_csv
+from tflite_ptq.data.coco import attach_boxes
+from tflite_ptq.data.csv_labels import attach_transcripts, read_csv
 from tflite_ptq.data.index import Index, SampleRef
+from tflite_ptq.data.masks import attach_masks
 from tflite_ptq.data.stored import BROKEN, Array, Stored, npy_header, npz_headers, unreadable
 from tflite_ptq.errors import DataError
-from tflite_ptq.recipe.dataset import CsvLabels, Format, KeyLabels, NpzFormat
-
-Labels = str | CsvLabels | KeyLabels | None
+from tflite_ptq.recipe.dataset import Format, ImageFormat, NpzFormat, Step
+from tflite_ptq.recipe.labels import CocoLabels, CsvLabels, KeyLabels, Labels, MaskLabels, TranscriptLabels
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,16 @@ class Labelled:
     folders: bool = False
 
 
-def label(found: Index, labels: Labels, fmt: Format, classes: tuple[str, ...] | None, where: str) -> Labelled:
-    """Label the samples of ``found``; ``where`` is the subset's place in the recipe (``dataset.evaluation``).
+def label(
+    found: Index,
+    labels: Labels | None,
+    fmt: Format,
+    classes: tuple[str, ...] | None,
+    where: str,
+    steps: tuple[Step, ...] = (),
+) -> Labelled:
+    """Label the samples of ``found``; ``where`` is the subset's place in the recipe (``dataset.evaluation``), ``steps``
+    the preprocessing, which masks and boxes share with their images.
 
     Raises DataError: labels that name missing files, samples without a label, classes out of range.
     """
@@ -37,6 +46,13 @@ def label(found: Index, labels: Labels, fmt: Format, classes: tuple[str, ...] | 
         return Labelled(found.refs, classes)
     if labels == "folders":
         return _by_folder(found, classes, where)
+    if isinstance(labels, MaskLabels):
+        of_image = steps if isinstance(fmt, ImageFormat) else None
+        return Labelled(attach_masks(found.refs, labels, of_image, where), classes)
+    if isinstance(labels, CocoLabels):
+        return Labelled(attach_boxes(found.refs, labels, steps, where), classes)
+    if isinstance(labels, TranscriptLabels):
+        return Labelled(attach_transcripts(found.refs, labels), classes)
     if isinstance(labels, CsvLabels) or (isinstance(labels, str) and labels.lower().endswith(".csv")):
         block = labels if isinstance(labels, CsvLabels) else CsvLabels(csv=labels)
         return Labelled(_attach(found.refs, read_csv(found.refs, block, classes)), classes)

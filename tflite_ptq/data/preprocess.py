@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from tflite_ptq.data.placement import scaled_size
 from tflite_ptq.data.stored import Array, stacked
 from tflite_ptq.errors import DataError
 from tflite_ptq.recipe.dataset import MeanStd, Normalize, Resize, Step
@@ -107,17 +108,12 @@ def _followed(picture: _Picture, steps: Sequence[Step]) -> _Picture:
 
 
 def _resize(picture: _Picture, resize: Resize) -> _Picture:
-    height, width = picture.size
     target_h, target_w = resize.size
-    if resize.mode == "stretch":
-        return _scaled(picture, target_h, target_w, resize)
-    ratios = (target_h / height, target_w / width)
-    if resize.mode == "shorter_side":  # both sides cover the target, the tighter one exactly
-        ratio = max(ratios)
-        return _scaled(picture, max(target_h, round(height * ratio)), max(target_w, round(width * ratio)), resize)
-    ratio = min(ratios)
-    inner_h, inner_w = max(1, min(target_h, round(height * ratio))), max(1, min(target_w, round(width * ratio)))
-    inner = _scaled(picture, inner_h, inner_w, resize).array()
+    inner_h, inner_w = scaled_size(picture.size, resize)
+    scaled = _scaled(picture, inner_h, inner_w, resize)
+    if resize.mode != "fit":
+        return scaled
+    inner = scaled.array()
     canvas = np.full((target_h, target_w, inner.shape[2]), resize.pad_value, inner.dtype)
     top, left = (target_h - inner_h) // 2, (target_w - inner_w) // 2
     canvas[top : top + inner_h, left : left + inner_w] = inner

@@ -16,7 +16,8 @@ from tflite_ptq.data.piece import Piece, one_by_one
 from tflite_ptq.data.preprocess import preprocess_all
 from tflite_ptq.data.stored import Array
 from tflite_ptq.errors import DataError
-from tflite_ptq.recipe.dataset import Dataset, Dtype, ImageFormat, KeyLabels, NpzFormat
+from tflite_ptq.recipe.dataset import Dataset, Dtype, ImageFormat, NpzFormat
+from tflite_ptq.recipe.labels import KeyLabels
 
 __all__ = ["BadSample", "Reader", "TensorSpec", "stream"]
 

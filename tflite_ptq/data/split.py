@@ -10,7 +10,8 @@ from tflite_ptq.data.index import SampleRef, index
 from tflite_ptq.data.labels import Labelled, label
 from tflite_ptq.data.sampling import choose, disjoint
 from tflite_ptq.errors import DataError
-from tflite_ptq.recipe.dataset import Calibration, Dataset, Evaluation, KeyLabels, Subset
+from tflite_ptq.recipe.dataset import Calibration, Dataset, Evaluation, Subset
+from tflite_ptq.recipe.labels import KeyLabels
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def _labelled(dataset: Dataset, subset: Subset | None, where: str) -> Labelled |
         return None
     key = subset.labels.key if isinstance(subset.labels, KeyLabels) else None
     found = index(Path(subset.path), dataset.format, where, key)
-    return label(found, subset.labels, dataset.format, dataset.classes, where)
+    return label(found, subset.labels, dataset.format, dataset.classes, where, dataset.preprocess)
 
 
 def _same_source(first: Subset | None, second: Subset | None) -> bool:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from tflite_ptq.recipe.schema import Metric
+from tflite_ptq.recipe.metric import Metric
 
-_ERRORS = frozenset({"mae", "mse", "reconstruction_mae", "reconstruction_mse"})
+_ERRORS = frozenset({"mae", "mse", "rmse", "reconstruction_mae", "reconstruction_mse", "wer"})
 
 
 def metric_keys(metrics: Sequence[Metric]) -> tuple[str, ...]:

@@ -27,7 +27,8 @@ from tflite_ptq.measure.metrics import needs_labels
 from tflite_ptq.measure.model_pass import ModelPass
 from tflite_ptq.measure.scoreboard import Part, Scoreboard
 from tflite_ptq.model.interpreter import Runner
-from tflite_ptq.recipe.schema import FLOAT32, Metric
+from tflite_ptq.recipe.metric import Metric
+from tflite_ptq.recipe.schema import FLOAT32
 from tflite_ptq.result import SkippedSample
 
 _CHUNK_BYTES = 2**21  # of the largest input or output: a chunk stays in the caches, and memory bounded

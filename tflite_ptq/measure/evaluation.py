@@ -4,7 +4,7 @@ can be compared sample by sample (paired)."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ class Evaluation:
     are of the output that the first top-k metric scores, else of the model's only output; ``predicted`` is None where
     that holds no class scores, ``margins`` also where a sample has no class as its label. One score p a sample
     (top1 of a (1, 1) output) stands for the classes 0 and 1 with scores 1 - p and p. ``notes`` say why fidelity is
-    missing.
+    missing. ``redrawn`` holds, of a metric of the user's that gives one number, the number over resamples (R,).
     """
 
     metrics: Mapping[str, float]
@@ -35,6 +35,7 @@ class Evaluation:
     fidelity: Fidelity | None
     samples: int
     notes: tuple[str, ...] = ()
+    redrawn: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ Per-sample values are kept because two models can then be compared sample by sam
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Union
 
@@ -13,25 +12,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tflite_ptq.errors import DataError, MeasurementError
-from tflite_ptq.measure.ranking import roc_auc
-from tflite_ptq.measure.top_k import TOP, Label, class_index, class_of, hits
-from tflite_ptq.recipe.schema import UNLABELLED_METRICS, Metric
+from tflite_ptq.measure.top_k import TOP, Label, class_of, hits, predictions
+from tflite_ptq.recipe.metric import CLASS_METRICS, TASK_METRICS, UNLABELLED_METRICS, Metric
 
 Array = NDArray[np.generic]
 Score = Union[float, NDArray[np.float64]]
 
 
 def needs_labels(metric: Metric) -> bool:
-    """Whether the metric compares with labels (a function of the user's decides for itself)."""
-    return metric.name not in UNLABELLED_METRICS and not metric.custom
+    """Whether the metric compares with a class or number (a function of the user's decides for itself)."""
+    return not metric.custom and metric.name not in UNLABELLED_METRICS and metric.name not in TASK_METRICS
 
 
 def sample_score(metric: Metric, output: Array, label: Label, sample_input: Array | None, sample: str) -> Score:
     """The value of a built-in ``metric`` for one sample.
 
     ``output``: real values of one output, batch 1. ``sample_input``: the real values fed, for reconstruction.
-    top1/top5 give 1.0 for a hit and 0.0 for a miss; mae and mse the mean over the output's values; roc_auc the score
-    or the vector of scores that it ranks by. ``sample`` names the sample in errors.
+    top1/top5 give 1.0 for a hit and 0.0 for a miss; f1 and balanced_accuracy the class chosen; mae the absolute and
+    mse and rmse the squared error; roc_auc the score or the vector of scores that it ranks by. ``sample`` names the
+    sample in errors.
     Raises ``DataError`` for a label that is missing or out of range, ``MeasurementError`` for an output that the
     metric cannot score.
     """
@@ -42,6 +41,8 @@ def sample_score(metric: Metric, output: Array, label: Label, sample_input: Arra
         raise DataError(f"{sample}: has no label, and metric {metric.name} needs one; set dataset.evaluation.labels")
     if metric.name in TOP:
         return float(hits(metric.name, output[np.newaxis], [label], [sample])[0])
+    if metric.name in CLASS_METRICS:
+        return float(predictions(metric.name, output[np.newaxis], [label], [sample])[0])
     if metric.name == "roc_auc":
         return _ranked(output, label, sample)
     if output.size != 1:
@@ -59,22 +60,11 @@ def sample_scores(
     """``sample_score`` of n samples, (n,) or (n, K); ``outputs`` and ``inputs`` are (n, ...)."""
     if metric.name in TOP:
         return hits(metric.name, outputs, labels, samples)
+    if metric.name in CLASS_METRICS:
+        return predictions(metric.name, outputs, labels, samples)
     fed = [None] * len(outputs) if inputs is None else inputs
     every = zip(outputs, labels, fed, samples, strict=True)
     return np.array([sample_score(metric, output, label, one, sample) for output, label, one, sample in every])
-
-
-def aggregate(metric: Metric, scores: NDArray[np.float64], labels: Sequence[Label]) -> float:
-    """One figure from the values of ``sample_scores`` and the labels, both in sample order.
-
-    The mean, added exactly (``math.fsum``), except for roc_auc. Raises ``MeasurementError`` where there is none.
-    """
-    if not len(scores):
-        raise MeasurementError(f"metric {metric.name}: there is no sample to measure")
-    if metric.name == "roc_auc":
-        classes = [class_index(label, "dataset.evaluation") for label in labels]
-        return roc_auc(scores, np.asarray(classes, dtype=np.int64))
-    return math.fsum(scores) / len(scores)
 
 
 def _difference(metric: Metric, output: Array, sample_input: Array | None) -> NDArray[np.float64]:

@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from tflite_ptq.data.index import SampleRef
 from tflite_ptq.errors import MeasurementError
 from tflite_ptq.measure import fidelity
-from tflite_ptq.measure.top_k import TOP
 from tflite_ptq.model.interpreter import Runner
-from tflite_ptq.recipe.schema import Metric
+from tflite_ptq.recipe.metric import CLASS_METRICS, Metric
 
 Array = NDArray[np.generic]
 Reals = NDArray[np.float64]
@@ -76,9 +75,9 @@ class ModelPass:
         return metric.output
 
     def class_scores(self, metrics: Sequence[Metric], samples: Mapping[str, Array]) -> Reals | None:
-        """The scores (n, K) of the output that the first top-k metric scores, else of the only output if it looks
+        """The scores (n, K) of the output that the first metric of classes scores, else of the only output if it looks
         like class scores; None where there is none."""
-        top = next((metric for metric in metrics if metric.name in TOP), None)
+        top = next((metric for metric in metrics if metric.name in CLASS_METRICS), None)
         try:
             name = self.scored(top or Metric(name="top1"))
         except MeasurementError:

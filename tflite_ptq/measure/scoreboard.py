@@ -12,11 +12,15 @@ from numpy.typing import NDArray
 from tflite_ptq.data.index import SampleRef
 from tflite_ptq.errors import MeasurementError
 from tflite_ptq.measure import classes, custom, fidelity
+from tflite_ptq.measure.aggregates import aggregate
 from tflite_ptq.measure.columns import Columns, Indices, Rows
 from tflite_ptq.measure.evaluation import Evaluation
-from tflite_ptq.measure.metrics import aggregate, sample_scores
+from tflite_ptq.measure.extras import require
+from tflite_ptq.measure.metrics import sample_scores
 from tflite_ptq.measure.model_pass import ModelPass, reconstructed
-from tflite_ptq.recipe.schema import FLOAT32, Metric
+from tflite_ptq.measure.task_score import task_scores
+from tflite_ptq.recipe.metric import TASK_METRICS, Metric
+from tflite_ptq.recipe.schema import FLOAT32
 from tflite_ptq.result import Fidelity
 
 Array = NDArray[np.generic]
@@ -68,6 +72,7 @@ class Scoreboard:
         recipe_folder: Path,
     ) -> Scoreboard:
         """Loads the functions of the user's; raises ``MeasurementError`` where that fails."""
+        require(metrics)
         functions = {metric.name: custom.load(metric.name, recipe_folder) for metric in metrics if metric.custom}
         return cls(metrics, keys, refs, functions, {name: Sheet(Columns(len(refs))) for name in models})
 
@@ -93,6 +98,10 @@ class Scoreboard:
             if metric.custom or number in sheet.failed:
                 continue
             try:
+                if metric.name in TASK_METRICS:
+                    which = "" if metric.name == "coco_map" else one.scored(metric)
+                    sheet.columns.put(f"{_SCORE}{number}", at, task_scores(metric, one.outputs, which, refs))
+                    continue
                 output = one.outputs[one.scored(metric)]
                 fed = reconstructed(samples, output) if "reconstruction" in metric.name + metric.score else None
                 labels, places = [ref.label for ref in refs], [ref.place for ref in refs]
@@ -122,22 +131,28 @@ class Scoreboard:
     def result(self, name: str, kept: Indices, yardstick: bool) -> Evaluation:
         """The figures of a model over the samples at ``kept``; ``yardstick``: float32 was measured on all of them."""
         sheet = self.sheets[name]
-        labels = [self.refs[index].label for index in kept]
+        truths = [self.refs[index].truth for index in kept]
         figures: dict[str, float] = {}
         failed: dict[str, MeasurementError] = {}
         scores: dict[str, NDArray[np.float64]] = {}
+        redrawn: dict[str, NDArray[np.float64]] = {}
         for number, (metric, key) in enumerate(zip(self.metrics, self.keys, strict=True)):
             try:
                 if number in sheet.failed:
                     raise sheet.failed[number][1]
                 if metric.custom:
-                    figures[key] = self._custom(metric, sheet.columns, kept)
+                    own = self._custom(metric, sheet.columns, kept)
+                    figures[key] = own.value
+                    if own.scores is not None:
+                        scores[key] = own.scores
+                    elif own.resampled is not None:
+                        redrawn[key] = own.resampled
                     continue
                 values = sheet.columns.reals(f"{_SCORE}{number}", kept)
                 if values is None:
                     raise _uneven(metric)
                 scores[key] = values
-                figures[key] = aggregate(metric, values, labels)
+                figures[key] = aggregate(metric, values, truths)
             except MeasurementError as error:
                 failed[key] = error
         measured: Fidelity | None = None
@@ -154,6 +169,7 @@ class Scoreboard:
             fidelity=measured,
             samples=len(kept),
             notes=notes,
+            redrawn=redrawn,
         )
 
     def _classify(self, sheet: Sheet, one: ModelPass, at: slice, samples: Mapping[str, Array]) -> None:
@@ -177,7 +193,7 @@ class Scoreboard:
         agrees = sheet.columns.get(_AGREES, kept)
         return fidelity.summarize(signal, noise, None if agrees is None else agrees.astype(np.bool_)), ()
 
-    def _custom(self, metric: Metric, columns: Columns, kept: Indices) -> float:
+    def _custom(self, metric: Metric, columns: Columns, kept: Indices) -> custom.Measured:
         joined: dict[str, Array] = {}
         for key in columns.keys(_OUTPUT):
             values = columns.get(key, kept)
@@ -187,7 +203,7 @@ class Scoreboard:
             joined[key.removeprefix(_OUTPUT)] = values.reshape(-1, *values.shape[2:])
         labels = [self.refs[index].label for index in kept]
         known = np.asarray(labels) if all(label is not None for label in labels) else None
-        return custom.call(metric.name, self.functions[metric.name], joined, known)
+        return custom.measure(metric.name, self.functions[metric.name], joined, known)
 
 
 def _compare(sheet: Sheet, one: ModelPass, at: slice, samples: Mapping[str, Array], reference: ModelPass) -> None:

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from tflite_ptq.measure import statistics
+from tflite_ptq.measure.aggregates import statistic
 from tflite_ptq.measure.direction import higher_is_better
 from tflite_ptq.measure.evaluation import Evaluation, EvaluationRun
 from tflite_ptq.measure.proportions import change_interval, mcnemar_p, share_interval
 from tflite_ptq.measure.resampling import Statistic, affordable, bootstrap_p, percentile_interval, resampled
 from tflite_ptq.measure.top_k import TOP
-from tflite_ptq.recipe.schema import Metric
+from tflite_ptq.recipe.metric import Metric
 from tflite_ptq.result import Metric as Figure
 
 Reals = NDArray[np.float64]
@@ -30,7 +30,7 @@ def figures(run: EvaluationRun, metrics: Sequence[Metric], keys: Sequence[str], 
     hundreds of times (ROC AUC of a thousand classes over 50,000 samples) has no interval.
     """
     models = {name: found for name, found in run.results.items() if isinstance(found, Evaluation)}
-    labels = [ref.label for ref in run.measured]
+    truths = [ref.truth for ref in run.measured]
     made: ByModel = {name: {} for name in models}
     drawn: dict[tuple[str, str], Statistic] = {}
     for metric, key in zip(metrics, keys, strict=True):
@@ -45,9 +45,12 @@ def figures(run: EvaluationRun, metrics: Sequence[Metric], keys: Sequence[str], 
             if metric.name in TOP:
                 made[name][key] = _share(found.scores[key], None if against is None else against.scores[key], value)
             elif key in found.scores and run.samples > 1:
-                statistic = _statistic(metric, found.scores[key], labels)
-                if affordable(statistic, run.samples):
-                    drawn[name, key] = statistic
+                drawable = statistic(metric, found.scores[key], truths)
+                if affordable(drawable, run.samples):
+                    drawn[name, key] = drawable
+            elif key in found.redrawn:
+                before = None if against is None else against.redrawn.get(key)
+                made[name][key] = _sure(made[name][key], found.redrawn[key], before)
     if drawn:
         rows = dict(zip(drawn, resampled(list(drawn.values()), run.samples), strict=True))
         for (name, key), row in rows.items():
@@ -75,14 +78,8 @@ def _share(hits: Reals, before: Reals | None, value: float) -> Figure:
 def _sure(figure: Figure, row: Reals, before: Reals | None) -> Figure:
     """``figure`` with its interval from ``row`` (R,), and its change's where the yardstick has ``before`` (R,)."""
     sure: dict[str, object] = {"interval": percentile_interval(row, figure.value)}
-    if figure.change is not None and before is not None:
+    if figure.change is not None and before is not None and before.shape == row.shape:
         p_value = bootstrap_p(row - before)
         sure["change_interval"] = percentile_interval(row - before, figure.change)
         sure |= {"p_value": p_value, "test": None if p_value is None else "paired-bootstrap"}
     return figure.model_copy(update=sure)
-
-
-def _statistic(metric: Metric, scores: Reals, labels: Sequence[int | float | None]) -> Statistic:
-    if metric.name == "roc_auc":
-        return statistics.roc_auc(scores, np.array(labels, np.int64))
-    return statistics.mean(scores)

@@ -24,24 +24,41 @@ def hits(name: str, outputs: Array, labels: Sequence[Label], samples: Sequence[s
     the probability of class 1. Raises ``DataError`` for a label that is missing or out of range (the first in order),
     ``MeasurementError`` for outputs that are no scores of k classes.
     """
-    # (n, 1, ..., K) -> (n, K)
-    scores: NDArray[np.float64] = outputs.reshape(len(outputs), -1).astype(np.float64)
+    scores = _class_scores(name, outputs)
     count = scores.shape[1]
-    if outputs.ndim == 1 or count != outputs.shape[-1]:
-        raise MeasurementError(
-            f"metric {name}: the output has shape {outputs.shape[1:]}, not one score a class (1, K); "
-            "name another output or use a module:function metric"
-        )
     best = TOP[name]
     if best > count:
         raise MeasurementError(f"metric {name}: the output has only {count} classes; use top1")
-    classes = np.array([class_of(label, max(count, 2), sample) for label, sample in zip(labels, samples, strict=True)])
+    classes = _classes(labels, count, samples)
     if best == 1:
         return np.asarray(chosen(scores) == classes, np.float64)
     # (n, 1): the score of the labelled class
     own = scores[np.arange(len(scores)), classes][:, np.newaxis]
     ahead = (scores > own) | ((scores == own) & (np.arange(count) < classes[:, np.newaxis]))
     return np.asarray(ahead.sum(axis=1) < best, np.float64)
+
+
+def predictions(name: str, outputs: Array, labels: Sequence[Label], samples: Sequence[str]) -> NDArray[np.float64]:
+    """The class chosen for each sample, (n,), where ``hits`` would say whether it is the labelled one; the same
+    errors."""
+    scores = _class_scores(name, outputs)
+    _classes(labels, scores.shape[1], samples)
+    return chosen(scores).astype(np.float64)
+
+
+def _class_scores(name: str, outputs: Array) -> NDArray[np.float64]:
+    # (n, 1, ..., K) -> (n, K)
+    scores: NDArray[np.float64] = outputs.reshape(len(outputs), -1).astype(np.float64)
+    if outputs.ndim == 1 or scores.shape[1] != outputs.shape[-1]:
+        raise MeasurementError(
+            f"metric {name}: the output has shape {outputs.shape[1:]}, not one score a class (1, K); "
+            "name another output or use a module:function metric"
+        )
+    return scores
+
+
+def _classes(labels: Sequence[Label], count: int, samples: Sequence[str]) -> NDArray[np.int64]:
+    return np.array([class_of(label, max(count, 2), sample) for label, sample in zip(labels, samples, strict=True)])
 
 
 def class_index(label: Label, sample: str) -> int:

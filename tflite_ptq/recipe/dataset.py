@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from tflite_ptq.recipe.labels import Labels
 from tflite_ptq.recipe.strict import Strict
 
 Dtype = Literal[
@@ -138,43 +139,15 @@ class Step(Strict):
         return self
 
 
-class CsvLabels(Strict):
-    """A CSV that gives each file's class. Columns are counted from 0 (-1 is the last) or named (then a header row
-    is expected)."""
-
-    csv: str = Field(description="path of the CSV")
-    file_column: int | str = 0
-    class_column: int | str = -1
-    header: bool | None = Field(None, description="has a header row; default: yes when a column is named")
-    delimiter: str = Field(",", min_length=1, max_length=1)
-
-
-class KeyLabels(Strict):
-    """The array of an ``.npz`` that holds the labels."""
-
-    key: str
-
-
-def _labels_tag(value: object) -> str:
-    if isinstance(value, KeyLabels) or (isinstance(value, dict) and "key" in value):
-        return "<key>"
-    return "<csv>" if isinstance(value, (dict, CsvLabels)) else "<path>"
-
-
-Labels = Annotated[
-    Union[Annotated[str, Tag("<path>")], Annotated[CsvLabels, Tag("<csv>")], Annotated[KeyLabels, Tag("<key>")]],
-    Discriminator(_labels_tag),
-]
-
-
 class Subset(Strict):
     """Where samples are and how they are labelled."""
 
     path: str = Field(description="folder, or one stacked .npy/.npz or one .bin recording; relative to the recipe")
     labels: Labels | None = Field(
         None,
-        description="'folders' (class folders), 'none', a .csv or .npy path, {csv: ...} with its columns, or "
-        "{key: ...} of an .npz; default: class folders where an image folder has them, else none",
+        description="'folders' (class folders), 'none', a .csv or .npy path, {csv: ...} with its columns, {key: ...} "
+        "of an .npz, {masks: ...}, {coco: ...} or {transcripts: ...}; default: class folders where an image folder "
+        "has them, else none",
     )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TypeAlias, Union
 
-from tflite_ptq.recipe.schema import METRICS, SCHEMES, Recipe
+from tflite_ptq.recipe.metric import METRICS
+from tflite_ptq.recipe.schema import SCHEMES, Recipe
 
 Json: TypeAlias = Union[bool, int, float, str, "list[Json]", "dict[str, Json]", None]
 

@@ -50,7 +50,9 @@ def resolve(tree: Tree, base: Path, environ: Mapping[str, str]) -> list[Fault]:
         folder = Path(root) if isinstance(root, str) and "\0" not in root else None
         if at(tree, (*loc, "labels"))[1] not in [*LABEL_WORDS]:
             settle((*loc, "labels"), folder)
-        settle((*loc, "labels", "csv"), folder)
+        settle((*loc, "labels", "masks"))
+        for key in ("csv", "coco", "transcripts"):
+            settle((*loc, "labels", key), folder)
     for library in _libraries(tree):
         value = at(tree, library)[1]
         # A bare name that is no file here is the system's to find (libedgetpu.so.1).

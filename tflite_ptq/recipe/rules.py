@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tflite_ptq.recipe.dataset import Dataset, ImageFormat, KeyLabels, NpzFormat, Subset
-from tflite_ptq.recipe.faults import Fault, nearest
+from tflite_ptq.recipe.dataset import Dataset, ImageFormat, NpzFormat, Subset
+from tflite_ptq.recipe.faults import Fault, Loc, nearest
 from tflite_ptq.recipe.gate import GateLimits, LatencyLimits
-from tflite_ptq.recipe.schema import FLOAT32, INTEGER_SCHEMES, UNLABELLED_METRICS, Recipe
+from tflite_ptq.recipe.labels import TASK_LABELS, CocoLabels, KeyLabels
+from tflite_ptq.recipe.metric import TASK_METRICS, UNLABELLED_METRICS
+from tflite_ptq.recipe.schema import FLOAT32, INTEGER_SCHEMES, Recipe
 
 _ADD_EVALUATION = "but the recipe has no evaluation samples; add dataset.evaluation"
 
@@ -42,10 +44,11 @@ def _dataset(recipe: Recipe) -> Iterator[Fault]:
         if subset is None:
             continue
         yield from _subset(dataset, name, subset)
-        if subset.select == "stratified" and subset.labels == "none":
+        if subset.select == "stratified" and (subset.labels == "none" or isinstance(subset.labels, TASK_LABELS)):
+            got = "labels is 'none'" if subset.labels == "none" else "these are no classes"
             yield Fault(
                 ("dataset", name, "select"),
-                "stratified needs labels, but labels is 'none'; give labels, or select: random",
+                f"stratified needs labels, but {got}; give labels, or select: random",
             )
     if not isinstance(dataset.format, ImageFormat):
         for index, step in enumerate(dataset.preprocess):
@@ -65,6 +68,11 @@ def _dataset(recipe: Recipe) -> Iterator[Fault]:
 
 
 def _subset(dataset: Dataset, name: str, subset: Subset) -> Iterator[Fault]:
+    if isinstance(subset.labels, CocoLabels) and not isinstance(dataset.format, ImageFormat):
+        yield Fault(
+            ("dataset", name, "labels"),
+            f"{{coco: ...}} is for images, but dataset.format.type is {dataset.format.type}",
+        )
     if isinstance(subset.labels, KeyLabels) and not isinstance(dataset.format, NpzFormat):
         yield Fault(
             ("dataset", name, "labels"),
@@ -83,8 +91,23 @@ def _metrics(recipe: Recipe) -> Iterator[Fault]:
             yield Fault(loc, f"{metric.name} of the same output is already metrics[{first}]; remove one of them")
         if evaluation is None:
             yield Fault(loc, f"{metric.name} is measured on evaluation samples, {_ADD_EVALUATION}")
-        elif evaluation.labels == "none" and not metric.custom and metric.name not in UNLABELLED_METRICS:
+        elif metric.custom or metric.name in UNLABELLED_METRICS:
+            continue
+        elif evaluation.labels == "none":
             yield Fault(loc, f"{metric.name} needs labels, but dataset.evaluation.labels is 'none'; give labels")
+        else:
+            yield from _task(loc, metric.name, evaluation.labels)
+
+
+def _task(loc: Loc, metric: str, labels: object) -> Iterator[Fault]:
+    """Masks, boxes and transcripts serve one metric each, and that metric nothing else."""
+    if metric in TASK_METRICS:
+        kind, written = TASK_METRICS[metric]
+        if not isinstance(labels, kind):
+            yield Fault(loc, f"{metric} is held against labels of its own; set dataset.evaluation.labels to {written}")
+    elif isinstance(labels, TASK_LABELS):
+        fitting = next(name for name, (kind, _) in TASK_METRICS.items() if isinstance(labels, kind))
+        yield Fault(loc, f"{metric} needs a class or number a sample, but the labels are those of {fitting}; use that")
 
 
 def _delegates(recipe: Recipe) -> Iterator[Fault]:

@@ -21,6 +21,7 @@ from pydantic import (
 from tflite_ptq.recipe.dataset import Dataset
 from tflite_ptq.recipe.gate import GateLimits
 from tflite_ptq.recipe.latency import LatencySettings
+from tflite_ptq.recipe.metric import Metric
 from tflite_ptq.recipe.strict import Strict
 
 Scheme = Literal["dynamic", "float16", "int8", "int16x8"]
@@ -140,39 +141,6 @@ class Variant(Strict):
     def needs_calibration(self) -> bool:
         """Whether a representative dataset is needed."""
         return self.scheme in INTEGER_SCHEMES
-
-
-METRICS = ("top1", "top5", "mae", "mse", "reconstruction_mae", "reconstruction_mse", "roc_auc")
-UNLABELLED_METRICS = frozenset({"reconstruction_mae", "reconstruction_mse"})
-_CUSTOM = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
-
-
-class Metric(Strict):
-    """A built-in metric or ``module:function``. A plain string is short for ``{name: ...}``."""
-
-    name: str
-    output: str | None = Field(None, description="which output is scored; needed where the model has several")
-    score: Literal["output", "reconstruction_mse"] = Field(
-        "output", description="what roc_auc ranks by: the model's output, or how badly it reconstructs its input"
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _short(cls, data: object) -> object:
-        return {"name": data} if isinstance(data, str) else data
-
-    @model_validator(mode="after")
-    def _known(self) -> Metric:
-        if self.name not in METRICS and not _CUSTOM.fullmatch(self.name):
-            raise ValueError(f"name: '{self.name}' is not a metric ({', '.join(METRICS)}, or module:function)")
-        if self.score != "output" and self.name != "roc_auc":
-            raise ValueError(f"score is a setting of roc_auc, not of {self.name}")
-        return self
-
-    @property
-    def custom(self) -> bool:
-        """Whether this is a function of the user's."""
-        return self.name not in METRICS
 
 
 class Accuracy(Strict):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tflite_ptq.data.bad_sample import BadSample
@@ -18,6 +18,7 @@ from tflite_ptq.measure.evaluation import Evaluation as Measured
 from tflite_ptq.measure.significance import figures
 from tflite_ptq.recipe.dataset import ImageFormat
 from tflite_ptq.result import Classes
+from tflite_ptq.result import Metric as Figure
 from tflite_ptq.worker.child import ReportProgress
 from tflite_ptq.worker.chosen import chosen_samples
 from tflite_ptq.worker.messages import Evaluate, Evaluated, Evaluation
@@ -53,9 +54,21 @@ def evaluate_models(request: Evaluate, progress: ReportProgress) -> Evaluation:
             classes=pictures.added(classes) if pictures is not None and classes is not None else classes,
             fidelity=found.fidelity,
             failed=tuple(str(error) for error in found.failed.values()),
-            notes=found.notes,
+            notes=(*found.notes, *_unsure(accuracy[name], run.samples)),
         )
     return Evaluation(models=models, skipped=run.skipped)
+
+
+def _unsure(accuracy: Mapping[str, Figure], samples: int) -> Iterator[str]:
+    for key, figure in accuracy.items():
+        if figure.interval is None:
+            why = (
+                "one sample says nothing of others"
+                if samples == 1
+                else "resampling would take minutes, or has no figure"
+            )
+            more = "; return one value a sample for one" if ":" in key and samples > 1 else ""
+            yield f"{key} has no interval: {why}{more}"
 
 
 class _Pictures:

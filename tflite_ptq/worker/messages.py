@@ -10,7 +10,8 @@ from typing import Annotated, Literal, TypeAlias, Union
 from pydantic import Field, TypeAdapter
 
 from tflite_ptq.recipe.dataset import Dataset
-from tflite_ptq.recipe.schema import FLOAT32, Metric, Model, Variant
+from tflite_ptq.recipe.metric import Metric
+from tflite_ptq.recipe.schema import FLOAT32, Model, Variant
 from tflite_ptq.result import Audit, Classes, Correction, Fidelity, Frozen, SkippedSample, TensorInfo
 from tflite_ptq.result import Metric as Figure
 from tflite_ptq.worker.debug_messages import CompareLayers, CompareOutputs, QuantizeParts

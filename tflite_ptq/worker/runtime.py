@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tflite_ptq.data.masks import pixels_of
 from tflite_ptq.data.reader import BadSample, Reader
 from tflite_ptq.data.split import Split
+from tflite_ptq.data.targets import Mask
 from tflite_ptq.errors import MeasurementError
 from tflite_ptq.model.flatbuffer import describe
 from tflite_ptq.model.interpreter import Runner
@@ -92,6 +94,9 @@ def _first_sample(request: FirstSample) -> Scanned:
         for subset in (chosen.calibration, chosen.evaluation):
             if subset:
                 reader.read(subset[0])
+                target = subset[0].target
+                if isinstance(target, Mask):
+                    pixels_of(target, subset[0].file)
     return _scanned(chosen)
 
 
