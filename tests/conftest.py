@@ -50,6 +50,25 @@ def outside_ci(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_cache_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TFLITE_PTQ_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.delenv("TFLITE_PTQ_NO_CACHE", raising=False)
+        patch.delenv("TFLITE_PTQ_CACHE_MAX_MIB", raising=False)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def cache(
+    _no_cache_of_the_user: None, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """A cache of each test's own: what one test made must not be what another one finds."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("TFLITE_PTQ_CACHE", str(folder))
+    return folder
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     folder = Path(os.environ.get("TFLITE_PTQ_REAL_DATA", HERE.parents[1] / "shared" / "data")).absolute()

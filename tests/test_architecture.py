@@ -16,9 +16,12 @@ LAYERS = [
     "benchmarking starting debugging",
     "pipeline checking",
     "debug_trials",
-    "building",
-    "journal",
+    "building evaluating",
+    "correcting",
+    "opening",
+    "journal manifest",
     "worker",
+    "cache",
     "report",
     "measure",
     "quantize",
@@ -28,13 +31,14 @@ LAYERS = [
     "debug_result timing_result",
     "result",
     "atomic fingerprint",
-    "errors",
+    "errors observer",
 ]
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms.split()}
 # What a room may import beside itself; where a room is not named, everything below it.
 MAY_IMPORT = {
     "report": {"result", "debug_result", "timing_result", "recipe", "atomic", "errors"},
     "measure": {"model", "data", "result", "timing_result", "recipe", "errors"},
+    "cache": {"result", "recipe", "atomic", "fingerprint", "errors"},
     "quantize": {"model", "data", "result", "recipe", "errors"},
     "model": {"recipe", "result", "errors"},
     "data": {"recipe", "errors"},
@@ -55,6 +59,7 @@ DOORS = {
     "ai_edge_litert.schema_py_generated": {"model/flatbuffer.py", "model/editing.py", "model/reductions.py"},
     "click": {"cli/"},
     "vl_convert": {"report/html/svg.py"},
+    "platformdirs": {"cache/place.py"},
 }
 
 
@@ -111,7 +116,7 @@ def test_one_idea_a_file(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["schema"], ["check", "--help"], ["convert", "--help"]], ids=" ".join
+    "arguments", [["--help"], ["schema"], ["check", "--help"], ["convert", "--help"], ["cache", "show"]], ids=" ".join
 )
 def test_light_commands_import_nothing_heavy(arguments: list[str]) -> None:
     heavy = ["tensorflow", "numpy", "ai_edge_litert", "PIL", "sklearn", "keras"]
@@ -128,6 +133,7 @@ def test_light_commands_import_nothing_heavy(arguments: list[str]) -> None:
 def test_the_parent_of_a_run_imports_nothing_heavy() -> None:
     code = (
         "import sys\nimport tflite_ptq.pipeline, tflite_ptq.benchmarking, tflite_ptq.starting, tflite_ptq.checking\n"
+        "import tflite_ptq.manifest\n"
         "import tflite_ptq.report.console, tflite_ptq.report.comparison, tflite_ptq.report.files\n"
         "loaded = [m for m in ('tensorflow', 'numpy', 'ai_edge_litert', 'PIL', 'sklearn') if m in sys.modules]\n"
         "assert not loaded, loaded"

@@ -1,0 +1,1 @@
+"""What runs made, kept by the content of what it was made from."""
