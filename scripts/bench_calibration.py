@@ -128,7 +128,7 @@ def compare(bench: Bench, model: str) -> None:
     out = bench.work / model
     recipe = ROOT / "configs" / f"{model}.yaml"
     run([sys.executable, "-m", "tflite_ptq", "convert", str(recipe), "--only", "float32", "--no-benchmark", "--quiet",
-         "--set", "gate={}", "--output", str(out)])  # fmt: skip
+         "--no-cache", "--set", "gate={}", "--output", str(out)])  # fmt: skip
     settings = (f"dataset.calibration.samples={SAMPLES}", "dataset.evaluation=null", "benchmark={}", "gate={}")
     dataset = load(recipe, settings).recipe.dataset
     assert dataset is not None

@@ -66,7 +66,7 @@ def compare(bench: Bench, model: str, settings: tuple[str, ...]) -> None:
     recipe = ROOT / "configs" / f"{model}.yaml"
     words = [word for setting in ("gate={}", *settings) for word in ("--set", setting)]
     run([sys.executable, "-m", "tflite_ptq", "convert", str(recipe), "--only", "int8", "--no-benchmark", "--quiet",
-         *words, "--output", str(out)])  # fmt: skip
+         "--no-cache", *words, "--output", str(out)])  # fmt: skip
     loaded = load(recipe, settings).recipe
     dataset, float32 = loaded.dataset, out / "float32.tflite"
     assert dataset is not None

@@ -36,7 +36,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = ROOT / "scripts"
 MODELS = ("ic", "kws", "vww")
 OURS = [sys.executable, "-m", "tflite_ptq"]
-NO_LATENCY = ["--set", "benchmark.latency=null", "--quiet"]
+NO_LATENCY = ["--set", "benchmark.latency=null", "--quiet", "--no-cache"]
 HELP_TARGET_S = 0.2
 MEMORY_TARGET = 1.10
 MANY, FEW = 10_000, 100
@@ -144,7 +144,7 @@ def memory(bench: Bench) -> None:
     peaks: dict[int, list[int]] = {FEW: [], MANY: []}
     for _ in range(bench.rounds):
         for count in (FEW, MANY):
-            out = ["--output", str(bench.work / "memory"), "--no-benchmark", "--quiet"]
+            out = ["--output", str(bench.work / "memory"), "--no-benchmark", "--quiet", "--no-cache"]
             command = [*OURS, "convert", str(recipe), "--set", f"dataset.calibration.samples={count}", *out]
             code, peak = run_and_watch(command, os.environ)
             if code:

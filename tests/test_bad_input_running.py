@@ -69,7 +69,7 @@ def test_the_converter_aborts(
     done = convert(tmp_path, recipe, env={"SABOTAGE": "converter:SIGABRT", "SABOTAGE_VARIANT": "dynamic"})
     message = f"conversion of dynamic: {DIED['SIGABRT']} (log: {tmp_path / 'out' / 'log.txt'})"
     assert (done.returncode, done.stderr) == (4, f"error: {message}\n")
-    assert left(tmp_path) == sorted(["float16.tflite", "float32.tflite", *REPORTS])
+    assert left(tmp_path) == sorted(["float16.tflite", "float32.tflite", "manifest.json", *REPORTS])
     found = report(tmp_path)
     assert found["status"] == "error"
     assert [(v["name"], v["error"]) for v in found["variants"]] == [
@@ -87,7 +87,7 @@ def test_the_timing_crashes(
     done = convert(tmp_path, recipe, env={"SABOTAGE": f"timer:{name}"})
     message = f"latency of float32 (cpu, 1 threads), tried again: {DIED[name]} (log: {tmp_path / 'out' / 'log.txt'})"
     assert (done.returncode, done.stderr) == (4, f"error: {message}\n")
-    assert left(tmp_path) == sorted(["float32.tflite", "latency.json", *REPORTS])
+    assert left(tmp_path) == sorted(["float32.tflite", "latency.json", "manifest.json", *REPORTS])
     assert report(tmp_path)["variants"][0]["audit"] is not None
 
 
@@ -364,5 +364,6 @@ def test_odd_places(tmp_path: Path, models: Path, write_recipe: Callable[..., Pa
         "int8.tflite",
         "latency.json",
         "log.txt",
+        "manifest.json",
         *REPORTS,
     }

@@ -15,7 +15,7 @@ import pytest
 from conftest import COMMAND, Command
 from tiny_tflite import int8_dense
 
-COMMANDS = ["convert", "check", "init", "inspect", "benchmark", "demo", "schema", "completion"]
+COMMANDS = ["convert", "check", "init", "inspect", "benchmark", "demo", "verify", "cache", "schema", "completion"]
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["--version"], *([name, "--help"] for name in COMMANDS)])

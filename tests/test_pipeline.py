@@ -87,6 +87,7 @@ def test_files(whole: Run) -> None:
         "report.html",
         "junit.xml",
         "latency.json",
+        "manifest.json",
         "log.txt",
         *(f"{name}.tflite" for name in NAMES),
     }
@@ -184,7 +185,7 @@ def evaluated_on_all(whole: Run) -> Run:
     """The same recipe, evaluated on every image, so that no choice of samples stands between it and a hand count."""
     convert(
         whole.folder, "--set", "dataset.evaluation.include_calibration=true", "--set", "benchmark.latency=null",
-        "--output", "all",
+        "--output", "all", "--no-cache",
     )  # fmt: skip
     return Run(whole.folder, json.loads((whole.folder / "all/report.json").read_text(encoding="utf-8")), whole.images)
 

@@ -1,4 +1,7 @@
-"""The files of a run: float32, one calibration for all integer variants, each variant, its correction, its audit."""
+"""The files of a run: float32, one calibration for all integer variants, each variant, its correction, its audit.
+
+Each step looks in the cache first; what is not there is done, and kept.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,21 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Literal, Protocol
 
 from tflite_ptq import atomic
+from tflite_ptq.cache.key import Key
+from tflite_ptq.cache.keys import Keys
+from tflite_ptq.cache.session import Cache
+from tflite_ptq.correcting import Correcting
 from tflite_ptq.errors import ConversionError
+from tflite_ptq.fingerprint import sha256_of
 from tflite_ptq.journal import Journal
-from tflite_ptq.recipe.dataset import Dataset
+from tflite_ptq.observer import Observer
+from tflite_ptq.opening import Source
 from tflite_ptq.recipe.schema import FLOAT32, Recipe, Variant
-from tflite_ptq.result import TensorInfo
+from tflite_ptq.result import Frozen, TensorInfo
 from tflite_ptq.worker.children import Children
 from tflite_ptq.worker.messages import (
     Audited,
@@ -23,30 +32,33 @@ from tflite_ptq.worker.messages import (
     Calibrated,
     Convert,
     Converted,
-    Correct,
     Corrected,
     Examine,
     Examined,
-    Prepare,
-    Prepared,
     Quantize,
 )
 
 NEEDS_SOURCE = "needs the source model: TFLiteConverter cannot read a .tflite; name the .keras, .h5 or SavedModel"
 
-_METHODS: dict[str, tuple[Literal["one-pass", "sequential"], ...]] = {
-    "none": (),
-    "one-pass": ("one-pass",),
-    "sequential": ("sequential",),
-    "auto": ("sequential", "one-pass"),
-}
+_MODEL = "model.tflite"
+"""What an entry of the cache calls the file that it holds."""
 
 
-class Observer(Protocol):
-    """Told what the run is doing; ``total`` is ``None`` where the length is not known."""
+class Built(Frozen):
+    """A variant's file is in its place, corrected: what was found on the way."""
 
-    def stage(self, what: str, done: int, total: int | None) -> None:
-        """``what`` names stage and variant."""
+    converted: Converted
+    corrected: Corrected | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """A variant (``None``: float32) under its key: taken out of the cache, or being converted."""
+
+    variant: Variant | None
+    key: Key
+    state: Built | Future[Converted]
 
 
 @dataclass(frozen=True)
@@ -57,7 +69,10 @@ class Building:
     variants: tuple[Variant, ...]
     inputs: tuple[TensorInfo, ...]
     folder: Path
+    source: Source
     children: Children
+    cache: Cache
+    keys: Keys
     journal: Journal
     observer: Observer
 
@@ -65,15 +80,30 @@ class Building:
         """Every file of the run; what fails costs its variant, but for float32, the yardstick."""
         started = time.monotonic()
         shared = tuple(variant for variant in self.variants if self._shares_calibration(variant))
-        float_job = converting.submit(self._convert, None)
-        jobs = {v.name: converting.submit(self._convert, v) for v in self.variants if v not in shared}
-        self._finish(None, float_job, converting)
+        float32 = self._begin(None, self.keys.float32(), self._convert, converting)
+        begun = {v.name: self._begin_alone(v, converting) for v in self.variants if v not in shared}
+        self._finish(float32, converting)
         self._examine()
         if shared:
-            jobs |= self._quantize_all(shared, converting)
+            begun |= self._quantize_all(shared, converting)
         for variant in self.variants:
-            self._finish(variant, jobs[variant.name], converting)
+            self._finish(begun[variant.name], converting)
         self.journal.lasted("convert", time.monotonic() - started)
+
+    def _begin(
+        self,
+        variant: Variant | None,
+        key: Key,
+        convert: Callable[[Variant | None], Converted],
+        converting: ThreadPoolExecutor,
+    ) -> _Begun:
+        name = _name(variant)
+        built = self.cache.look(key, Built, name, {_MODEL: self._file(name)})
+        return _Begun(variant, key, built or converting.submit(convert, variant))
+
+    def _begin_alone(self, variant: Variant, converting: ThreadPoolExecutor) -> _Begun:
+        """Without ranges that others share."""
+        return self._begin(variant, self.keys.variant(variant, self.journal.samples, None), self._convert, converting)
 
     def _examine(self) -> None:
         dataset = self.recipe.dataset
@@ -81,7 +111,14 @@ class Building:
             return
         request = Examine(model=str(self._file(FLOAT32)), inputs=self.inputs, dataset=dataset)
         self.observer.stage("examining the calibration samples", 0, None)
-        self.journal.examined(self.children.runtime.ask(request, Examined, "examination of the samples"))
+        self.journal.examined(
+            self.cache.through(
+                self.keys.examination(self.journal.samples),
+                Examined,
+                "examination",
+                lambda: self.children.runtime.ask(request, Examined, "examination of the samples"),
+            )
+        )
 
     def _shares_calibration(self, variant: Variant) -> bool:
         dataset = self.recipe.dataset
@@ -92,24 +129,31 @@ class Building:
             and dataset.calibration.engine == "litert"
         )
 
-    def _quantize_all(
-        self, variants: tuple[Variant, ...], converting: ThreadPoolExecutor
-    ) -> dict[str, Future[Converted]]:
+    def _quantize_all(self, variants: tuple[Variant, ...], converting: ThreadPoolExecutor) -> dict[str, _Begun]:
+        """Calibrates once, and quantizes with the same ranges all variants that can share them."""
         dataset = self.recipe.dataset
         assert dataset is not None
         target = self.children.work / "calibrated.tflite"
         request = Calibrate(model=str(self._file(FLOAT32)), inputs=self.inputs, dataset=dataset, target=str(target))
-        calibrated = self.children.runtime.ask(request, Calibrated, "calibration", self._progress("calibrating"))
+        key = self.keys.calibration(self.journal.samples)
+        calibrated = self.cache.look(key, Calibrated, "calibration", {_MODEL: target})
+        if calibrated is None:
+            converting.submit(self.children.converter.warm_up)  # other ranges make other variants
+            calibrated = self.children.runtime.ask(request, Calibrated, "calibration", self._progress("calibrating"))
+            self.cache.keep(key, calibrated.model_copy(update={"calibration_s": None}), {_MODEL: target})
         self.journal.calibrated(calibrated)
         if calibrated.unserved is None:
-            return {v.name: converting.submit(self._quantize, v, target) for v in variants}
+            keys = {v.name: self.keys.variant(v, self.journal.samples, sha256_of(target)) for v in variants}
+            quantize = partial(self._quantize, calibrated=target)
+            return {v.name: self._begin(v, keys[v.name], quantize, converting) for v in variants}
         for variant in variants:
             self.journal.note(
                 variant.name, f"calibrated by TFLiteConverter (engine tflite) because {calibrated.unserved}"
             )
-        return {v.name: converting.submit(self._convert, v) for v in variants}
+        return {v.name: self._begin_alone(v, converting) for v in variants}
 
-    def _quantize(self, variant: Variant, calibrated: Path) -> Converted:
+    def _quantize(self, variant: Variant | None, calibrated: Path) -> Converted:
+        assert variant is not None
         self.observer.stage(f"quantizing {variant.name}", 0, None)
         request = Quantize(calibrated=str(calibrated), variant=variant, target=str(self._file(variant.name)))
         return self.children.converter.ask(request, Converted, f"conversion of {variant.name}")
@@ -117,12 +161,13 @@ class Building:
     def _convert(self, variant: Variant | None) -> Converted:
         if self.journal.model_format == "tflite":
             return self._take_tflite(variant)
-        name = variant.name if variant else FLOAT32
+        name = _name(variant)
         self.observer.stage(f"converting {name}", 0, None)
         if variant is not None and variant.exclude:
             raise ConversionError(
                 f"{name}: exclude needs dataset.calibration.engine: litert and a model that it can serve"
             )
+        self.source.ensure()
         request = Convert(
             saved_model=str(self.children.exported),
             variant=variant,
@@ -142,64 +187,46 @@ class Building:
         atomic.write(self._file(FLOAT32), source.read_bytes())
         return Converted()
 
-    def _finish(self, variant: Variant | None, job: Future[Converted], converting: ThreadPoolExecutor) -> None:
-        name = variant.name if variant else FLOAT32
+    def _finish(self, begun: _Begun, converting: ThreadPoolExecutor) -> None:
+        variant, name = begun.variant, _name(begun.variant)
         file = self._file(name)
         with self.journal.guarding(name, fatal=variant is None):
-            self.journal.converted(name, file, job.result())
-            dataset = self.recipe.dataset
-            if variant is not None and dataset is not None and dataset.calibration is not None:
-                corrected = self._correct(variant, dataset, Path(self._file(FLOAT32)), file)
-                if not variant.weighting.plain:
-                    corrected = self._with_weights(variant, dataset, corrected, converting)
-                if corrected is not None:
-                    self.journal.corrected(name, file, corrected)
-            request = AuditFile(name=name, model=str(file), variant=variant, inputs=self.inputs, dataset=dataset)
-            self.journal.audited(name, self.children.runtime.ask(request, Audited, f"audit of {name}"))
+            if isinstance(begun.state, Built):
+                built = begun.state
+                self.journal.converted(name, file, built.converted)
+            else:
+                converted = begun.state.result()
+                self.journal.converted(name, file, converted)
+                corrected, note = self._corrected(variant, converting)
+                made = converted.model_copy(update={"calibration_s": None})  # of this run, not of those to come
+                built = Built(converted=made, corrected=corrected, note=note)
+                self.cache.keep(begun.key, built, {_MODEL: file})
+            if built.note is not None:
+                self.journal.note(name, built.note)
+            if built.corrected is not None:
+                self.journal.corrected(name, file, built.corrected)
+            self._audit(variant)
 
-    def _correct(self, variant: Variant, dataset: Dataset, reference: Path, file: Path) -> Corrected | None:
-        # The error that reaches a layer is not known in advance where activations are quantized at run time.
-        methods = tuple(m for m in _METHODS[variant.correction] if variant.needs_calibration or m == "one-pass")
-        if variant.scheme == "float16" or (not methods and variant.weighting.plain):
-            return None
-        self.observer.stage(f"correcting {variant.name}", 0, None)
-        request = Correct(
-            reference=str(reference), model=str(file), methods=methods, inputs=self.inputs, dataset=dataset
+    def _audit(self, variant: Variant | None) -> None:
+        name = _name(variant)
+        request = AuditFile(
+            name=name, model=str(self._file(name)), variant=variant, inputs=self.inputs, dataset=self.recipe.dataset
         )
-        return self.children.runtime.ask(request, Corrected, f"correction of {variant.name}")
+        audited = self.cache.through(
+            self.keys.audit(self.journal.file_sha256(name), variant, self.journal.samples),
+            Audited,
+            f"audit of {name}",
+            lambda: self.children.runtime.ask(request, Audited, f"audit of {name}"),
+        )
+        self.journal.audited(name, audited)
 
-    def _with_weights(
-        self, variant: Variant, dataset: Dataset, plain: Corrected | None, converting: ThreadPoolExecutor
-    ) -> Corrected | None:
-        """Tries the variant's own way with weights, and keeps it where the samples held back are closer to float."""
-        name, work = variant.name, self.children.work
-        if plain is None or plain.correction is None:
-            self.journal.note(name, "weights left to the converter: the model cannot be followed layer by layer")
-            return plain
-        prepared, reference, file = (work / f"{name}.{part}.tflite" for part in ("prepared", "reference", "made"))
-        prepare = Prepare(
-            model=str(self._file(FLOAT32)),
-            variant=variant,
-            inputs=self.inputs,
-            dataset=dataset,
-            target=str(prepared),
-            reference=str(reference),
-        )
-        what = f"preparing weights of {name}"
-        summary = self.children.runtime.ask(prepare, Prepared, what, self._progress(what)).summary
-        quantize = Quantize(calibrated=str(prepared), variant=variant, target=str(file))
-        # The converter answers one thread only.
-        converting.submit(self.children.converter.ask, quantize, Converted, f"conversion of {name}").result()
-        corrected = self._correct(variant, dataset, reference, file)
-        before = plain.correction.sqnr_after_db
-        after = corrected.correction.sqnr_after_db if corrected and corrected.correction else None
-        verdict = f"{summary}: outputs at {_decibels(after)} on samples held back, {_decibels(before)} without"
-        if after is None or after <= before:
-            self.journal.note(name, f"weights: refused, {verdict}")
-            return plain
-        atomic.write(self._file(name), file.read_bytes())
-        self.journal.note(name, f"weights: kept, {verdict}")
-        return corrected
+    def _corrected(
+        self, variant: Variant | None, converting: ThreadPoolExecutor
+    ) -> tuple[Corrected | None, str | None]:
+        dataset = self.recipe.dataset
+        if variant is None or dataset is None or dataset.calibration is None:
+            return None, None
+        return Correcting(dataset, self.inputs, self.folder, self.children, self.observer).correct(variant, converting)
 
     def _file(self, name: str) -> Path:
         return self.folder / f"{name}.tflite"
@@ -208,5 +235,5 @@ class Building:
         return lambda done, total: self.observer.stage(what, done, total)
 
 
-def _decibels(value: float | None) -> str:
-    return "an unknown SQNR" if value is None else f"{value:.1f} dB"
+def _name(variant: Variant | None) -> str:
+    return variant.name if variant else FLOAT32

@@ -16,12 +16,12 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from tflite_ptq import atomic, pipeline
-from tflite_ptq.building import Observer
 from tflite_ptq.debug_result import DebugReport
 from tflite_ptq.debug_trials import Trials, shown
 from tflite_ptq.errors import ModelError, UsageError
 from tflite_ptq.fingerprint import sha256_of
 from tflite_ptq.measure.environment import environment
+from tflite_ptq.observer import Observer
 from tflite_ptq.recipe.loader import LoadedRecipe
 from tflite_ptq.recipe.schema import FLOAT32, Recipe, Variant
 from tflite_ptq.report import debug_files, outcome_folder

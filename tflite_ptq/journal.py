@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from tflite_ptq.cache.keys import SampleHashes
 from tflite_ptq.errors import DataError, UserError
 from tflite_ptq.fingerprint import sha256_of
 from tflite_ptq.measure.direction import higher_is_better, metric_keys
@@ -43,9 +44,11 @@ class Journal:
         }
         self._errors: list[str] = []
         self._warnings: list[str] = []
+        self._cached: dict[str, None] = {}
         self._durations_s: dict[str, float] = {}
         self._model: ModelInfo | None = None
         self.dataset: DatasetInfo | None = None
+        self.samples = SampleHashes()
 
     @property
     def model_format(self) -> str | None:
@@ -62,15 +65,29 @@ class Journal:
         """The variants whose file was made and audited without an error."""
         return tuple(v.name for v in self._variants.values() if v.file is not None and v.error is None)
 
+    def file_sha256(self, name: str) -> str:
+        """The hash of a usable variant's file."""
+        found = self._variants[name].sha256
+        assert found is not None
+        return found
+
     def metrics(self) -> tuple[Metric, ...]:
         """The recipe's metrics; top1 where it names none and the evaluation samples are labelled."""
         asked = self._loaded.recipe.benchmark.accuracy.metrics
         labelled = self.dataset is not None and self.dataset.labelled
         return asked or ((Metric(name="top1"),) if labelled else ())
 
-    def opened(self, model: ModelInfo, dataset: DatasetInfo | None) -> None:
+    def opened(self, model: ModelInfo, dataset: DatasetInfo | None, samples: SampleHashes) -> None:
         """The source was opened and the dataset scanned."""
-        self._model, self.dataset = model, dataset
+        self._model, self.dataset, self.samples = model, dataset, samples
+
+    def from_cache(self, step: str) -> None:
+        """A step's result came from the cache."""
+        self._cached[step] = None
+
+    def warn(self, text: str) -> None:
+        """A warning on the run as a whole."""
+        self._warnings.append(text)
 
     def lasted(self, stage: str, seconds: float) -> None:
         """A stage ended."""
@@ -193,6 +210,7 @@ class Journal:
             status=gate.status(variants, checks, self._errors),
             errors=tuple(self._errors),
             warnings=tuple(self._warnings),
+            cached=tuple(self._cached),
             durations_s=self._durations_s,
         )
 

@@ -3,44 +3,40 @@
     recipe -> source model -> samples -> float model -> variants -> audit -> measurement -> gate -> report
 
 The parent process stays light: two children do the work side by side, the converter (TensorFlow) and the runtime
-(LiteRT). What fails costs its one variant; what was finished is kept and reported.
+(LiteRT). What fails costs its one variant; what was finished is kept and reported. Each stage but latency looks in the
+cache first, and the converter starts only where something has to be converted.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
-from tflite_ptq import atomic
-from tflite_ptq.building import Building, Observer
-from tflite_ptq.errors import UsageError, WorkerCrash
-from tflite_ptq.fingerprint import sha256_of
+from tflite_ptq import atomic, manifest
+from tflite_ptq.building import Building
+from tflite_ptq.cache.keys import Keys, SampleHashes
+from tflite_ptq.cache.origin import origin
+from tflite_ptq.cache.place import Place
+from tflite_ptq.cache.session import Cache
+from tflite_ptq.errors import UsageError
+from tflite_ptq.evaluating import Evaluating
 from tflite_ptq.journal import Journal
 from tflite_ptq.measure.environment import environment
 from tflite_ptq.measure.extras import require
+from tflite_ptq.model.filetype import kind
 from tflite_ptq.model.tflite_source import float_inputs
+from tflite_ptq.observer import Observer
+from tflite_ptq.opening import Source, hash_of
 from tflite_ptq.recipe.loader import LoadedRecipe
 from tflite_ptq.recipe.schema import FLOAT32, Model, Recipe, Variant
 from tflite_ptq.report import files, outcome_folder
-from tflite_ptq.result import DatasetInfo, Frozen, ModelInfo, Report, TensorInfo
+from tflite_ptq.result import DatasetInfo, ModelInfo, Report, TensorInfo
 from tflite_ptq.worker.children import Children, children_of
-from tflite_ptq.worker.messages import (
-    Describe,
-    Described,
-    Evaluate,
-    Evaluation,
-    Opened,
-    OpenSource,
-    Scan,
-    Scanned,
-)
+from tflite_ptq.worker.messages import Describe, Described, Opened, Scan, Scanned
 from tflite_ptq.worker.timing import Timing
-
-AnswerT = TypeVar("AnswerT", bound=Frozen)
 
 
 @dataclass(frozen=True)
@@ -50,6 +46,7 @@ class Options:
     only: tuple[str, ...] = ()
     benchmark: bool = True
     output: Path | None = None
+    cache: Place | None = None
 
 
 def run(loaded: LoadedRecipe, options: Options, observer: Observer) -> tuple[Report, Path]:
@@ -63,10 +60,19 @@ def run(loaded: LoadedRecipe, options: Options, observer: Observer) -> tuple[Rep
     outcome_folder.prepare(folder)
     if options.benchmark:
         require(recipe.benchmark.accuracy.metrics)
-    journal = Journal(loaded, environment(), variants, benchmark=options.benchmark)
+    found_here = environment()
+    journal = Journal(loaded, found_here, variants, benchmark=options.benchmark)
+    cache = Cache(options.cache, journal.from_cache, journal.warn)
     try:
-        with children_of(folder / "log.txt", recipe.timeout_s) as children:
-            _Run(recipe, loaded.path.parent, variants, folder, children, journal, observer).follow(options.benchmark)
+        form = kind(Path(recipe.model.path))
+        keys = Keys(origin(found_here), recipe, hash_of(recipe.model, cache.hashes))
+        converts = form != "tflite" and not (cache.has(keys.source()) and cache.has(keys.float32()))
+        with children_of(folder / "log.txt", recipe.timeout_s, convert=converts) as children:
+            source = Source(recipe.model, keys.source(), children, cache)
+            _Run(recipe, loaded.path.parent, variants, folder, source, children, cache, keys, journal, observer).follow(
+                options.benchmark
+            )
+        cache.close()
     except BaseException as stopped:
         journal.stopped(stopped, folder)
         raise
@@ -74,6 +80,7 @@ def run(loaded: LoadedRecipe, options: Options, observer: Observer) -> tuple[Rep
         atomic.sweep(folder)
     report = journal.report()
     files.write(report, folder)
+    manifest.write(report, journal.samples, keys.origin, folder)
     return report, folder
 
 
@@ -96,7 +103,10 @@ class _Run:
     recipe_folder: Path
     variants: tuple[Variant, ...]
     folder: Path
+    source: Source
     children: Children
+    cache: Cache
+    keys: Keys
     journal: Journal
     observer: Observer
 
@@ -105,7 +115,16 @@ class _Run:
             try:
                 inputs = self._open_and_scan(converting)
                 Building(
-                    self.recipe, self.variants, inputs, self.folder, self.children, self.journal, self.observer
+                    self.recipe,
+                    self.variants,
+                    inputs,
+                    self.folder,
+                    self.source,
+                    self.children,
+                    self.cache,
+                    self.keys,
+                    self.journal,
+                    self.observer,
                 ).build(converting)
             except BaseException:
                 # The converting thread waits for the child's answer; without the child it ends.
@@ -122,38 +141,36 @@ class _Run:
         started = time.monotonic()
         self.observer.stage("opening the model", 0, None)
         model = self.recipe.model
-        described = self._runtime(Describe(model=model), Described, "describe the model")
-        opening: Future[Opened] | None = None
-        if described.kind != "tflite":
-            request = OpenSource(model=model, folder=str(self.children.exported))
-            opening = converting.submit(self.children.converter.ask, request, Opened, "open the model")
+        described = self.children.runtime.ask(Describe(model=model), Described, "describe the model")
+        is_source = described.kind != "tflite"
+        opened = self.source.known() if is_source else _float_tflite(model, described)
+        opening = converting.submit(self.source.open) if opened is None else None
         scanned = self._scan()
-        opened = opening.result() if opening is not None else _float_tflite(model, described)
+        if opening is not None:
+            opened = opening.result()
+        assert opened is not None
         # Only now: a run that cannot begin must not cost the results of the one before.
         outcome_folder.clear(self.folder, self.journal.names)
         self.journal.opened(
             ModelInfo(
                 path=model.path,
-                sha256=sha256_of(Path(model.path)),
+                sha256=self.keys.model_sha256,
                 format=described.kind,
                 inputs=opened.inputs,
                 outputs=opened.outputs,
             ),
-            scanned,
+            _dataset_info(scanned),
+            scanned.hashes if scanned is not None else SampleHashes(),
         )
         self.journal.lasted("open", time.monotonic() - started)
         return opened.inputs
 
-    def _scan(self) -> DatasetInfo | None:
+    def _scan(self) -> Scanned | None:
         if self.recipe.dataset is None:
             return None
-        scanned = self._runtime(Scan(dataset=self.recipe.dataset), Scanned, "scan the dataset")
-        return DatasetInfo(
-            calibration_samples=scanned.calibration_samples,
-            evaluation_samples=scanned.evaluation_samples,
-            calibration_left_out=scanned.calibration_left_out,
-            labelled=scanned.labelled,
-        )
+        memory = str(self.cache.hashes) if self.cache.hashes is not None else None
+        request = Scan(dataset=self.recipe.dataset, hashes=True, memory=memory)
+        return self.children.runtime.ask(request, Scanned, "scan the dataset")
 
     def _evaluate(self, inputs: tuple[TensorInfo, ...]) -> None:
         dataset, scanned = self.recipe.dataset, self.journal.dataset
@@ -161,23 +178,18 @@ class _Run:
             self.journal.note_all("accuracy and fidelity were not measured: the recipe has no evaluation samples")
             return
         started = time.monotonic()
-        together = Evaluate(
-            models={name: str(self._file(name)) for name in self.journal.usable},
-            inputs=inputs,
-            dataset=dataset,
-            metrics=self.journal.metrics(),
-            recipe_folder=str(self.recipe_folder),
-        )
-        try:
-            self.journal.evaluated(self._evaluated(together, "all variants"))
-        except WorkerCrash:
-            for name, request in together.one_by_one().items():
-                with self.journal.guarding(name, fatal=name == FLOAT32):
-                    self.journal.evaluated(self._evaluated(request, name))
+        Evaluating(
+            dataset,
+            inputs,
+            self.folder,
+            self.recipe_folder,
+            self.children,
+            self.cache,
+            self.keys,
+            self.journal,
+            lambda done, total: self.observer.stage("evaluating", done, total),
+        ).evaluate()
         self.journal.lasted("evaluate", time.monotonic() - started)
-
-    def _evaluated(self, request: Evaluate, what: str) -> Evaluation:
-        return self._runtime(request, Evaluation, f"evaluation of {what}", self._progress("evaluating"))
 
     def _time(self) -> None:
         settings = self.recipe.benchmark.latency
@@ -187,7 +199,7 @@ class _Run:
         models = {name: self._file(name) for name in self.journal.usable}
         timing = Timing(models, FLOAT32, settings, self.children.log, self.children.timeout_s)
         try:
-            timing.run(self._progress("measuring latency"))
+            timing.run(lambda done, total: self.observer.stage("measuring latency", done, total))
         finally:  # an interruption costs the rounds to come, not those done
             self.journal.timed(timing.outcomes(), timing.warnings())
             files.write_timings(timing.raw(), self.folder)
@@ -196,13 +208,16 @@ class _Run:
     def _file(self, name: str) -> Path:
         return self.folder / f"{name}.tflite"
 
-    def _runtime(
-        self, request: Frozen, answer: type[AnswerT], what: str, progress: Callable[[int, int], None] | None = None
-    ) -> AnswerT:
-        return self.children.runtime.ask(request, answer, what, progress)
 
-    def _progress(self, what: str) -> Callable[[int, int], None]:
-        return lambda done, total: self.observer.stage(what, done, total)
+def _dataset_info(scanned: Scanned | None) -> DatasetInfo | None:
+    if scanned is None:
+        return None
+    return DatasetInfo(
+        calibration_samples=scanned.calibration_samples,
+        evaluation_samples=scanned.evaluation_samples,
+        calibration_left_out=scanned.calibration_left_out,
+        labelled=scanned.labelled,
+    )
 
 
 def _float_tflite(model: Model, described: Described) -> Opened:

@@ -267,7 +267,8 @@ class GateCheck(Frozen):
 
 
 class Report(Frozen):
-    """A whole run. ``warnings`` are of the measurement as a whole: load on the machine, governor, limits."""
+    """A whole run. ``warnings`` are of the run as a whole: load on the machine, governor, limits, a damaged cache.
+    ``cached`` names the steps whose results an earlier run had left in the cache."""
 
     format: Literal["tflite-ptq-report/1"] = "tflite-ptq-report/1"
     recipe: RecipeInfo
@@ -279,4 +280,5 @@ class Report(Frozen):
     status: Status
     errors: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    cached: tuple[str, ...] = ()
     durations_s: dict[str, float] = {}

@@ -29,6 +29,8 @@ _COMMANDS = {
     "debug": ("debug", "Rank the layers of an int8 variant by the error they bring."),
     "report": ("report", "Render the report of a run again."),
     "demo": ("demo", "Run the whole job on handwritten digits."),
+    "verify": ("verify", "Say whether a run's files are still those that were measured."),
+    "cache": ("cache", "Show or clear what earlier runs left for later ones."),
     "schema": ("schema", "Print the JSON Schema of recipes, for editors."),
     "completion": ("completion", "Print the shell completion script."),
 }

@@ -35,6 +35,9 @@ def render(report: Report, console: Console, folder: str) -> None:
         for finding in report.dataset.findings:
             print_finding("", units.brief(finding), console)
     _print_skipped(report, console)
+    if report.cached:
+        console.print()
+        console.print(Text(f"From the cache: {', '.join(report.cached)}", style="dim"))
     console.print()
     names = [PurePath(variant.file).name for variant in report.variants if variant.file is not None]
     # Soft wrap: a path that the terminal, not we, breaks can still be copied whole.

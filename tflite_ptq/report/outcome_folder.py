@@ -10,6 +10,9 @@ from tflite_ptq import atomic
 from tflite_ptq.report import files, gitlab
 
 LOG_NAME = "log.txt"
+MANIFEST_NAME = "manifest.json"
+REPORTS = (*files.NAMES, files.TIMINGS_NAME, gitlab.NAME)
+"""What a run writes beside its variants, the log and the manifest."""
 
 
 def prepare(folder: Path) -> None:
@@ -27,8 +30,16 @@ def prepare(folder: Path) -> None:
 def clear(folder: Path, names: Sequence[str]) -> None:
     """Removes what an earlier run left under the names that this one will write: reports and variants ``names``."""
     try:
-        names_here = (*files.NAMES, files.TIMINGS_NAME, gitlab.NAME, *(f"{name}.tflite" for name in names))
-        for name in names_here:
+        for name in (*_written(names), MANIFEST_NAME):
             (folder / name).unlink(missing_ok=True)
     except OSError as error:
         raise atomic.write_error(folder, error) from error
+
+
+def left(folder: Path, names: Sequence[str]) -> tuple[str, ...]:
+    """The files that a finished run of the variants ``names`` left, but for the log and the manifest."""
+    return tuple(name for name in _written(names) if (folder / name).is_file())
+
+
+def _written(names: Sequence[str]) -> tuple[str, ...]:
+    return (*(f"{name}.tflite" for name in names), *REPORTS)

@@ -29,13 +29,15 @@ class Children:
 
 
 @contextmanager
-def children_of(log: Path, timeout_s: float) -> Iterator[Children]:
-    """Starts both, so that TensorFlow is imported while the dataset is scanned."""
+def children_of(log: Path, timeout_s: float, *, convert: bool = True) -> Iterator[Children]:
+    """Starts both, so that TensorFlow is imported while the dataset is scanned; without ``convert`` the converter
+    waits for its first job."""
     work = new_folder()
     converter = Worker("tflite_ptq.worker.converter", log, timeout_s, work)
     runtime = Worker("tflite_ptq.worker.runtime", log, timeout_s, work)
     try:
-        converter.start()
+        if convert:
+            converter.start()
         runtime.start()
         yield Children(converter, runtime, log, work, timeout_s)
     finally:

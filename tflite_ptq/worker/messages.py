@@ -9,6 +9,7 @@ from typing import Annotated, Literal, TypeAlias, Union
 
 from pydantic import Field, TypeAdapter
 
+from tflite_ptq.cache.keys import SampleHashes
 from tflite_ptq.recipe.dataset import Dataset
 from tflite_ptq.recipe.metric import Metric
 from tflite_ptq.recipe.schema import FLOAT32, Model, Variant
@@ -66,10 +67,15 @@ ConverterRequest: TypeAdapter[ConverterJob] = TypeAdapter(Annotated[ConverterJob
 
 
 class Scan(Frozen):
-    """Index the dataset, read its labels and choose the samples."""
+    """Index the dataset, read its labels and choose the samples; with ``hashes`` also read their bytes.
+
+    ``memory`` is a folder where hashes of files are remembered.
+    """
 
     job: Literal["scan"] = "scan"
     dataset: Dataset
+    hashes: bool = False
+    memory: str | None = None
 
 
 class Scanned(Frozen):
@@ -80,6 +86,7 @@ class Scanned(Frozen):
     calibration_left_out: int
     labelled: bool
     classes: tuple[str, ...] | None = None
+    hashes: SampleHashes = SampleHashes()
 
 
 class FirstSample(Frozen):

@@ -67,6 +67,11 @@ class Worker:
         self._lines = queue.Queue()
         threading.Thread(target=_pump, args=(self._process, self._lines), daemon=True).start()
 
+    def warm_up(self) -> None:
+        """Spawns the child where it is not running: a job for it is to come."""
+        if self._process is None or self._process.poll() is not None:
+            self.start()
+
     def ask(
         self, request: Frozen, answer: type[ResultT], what: str, progress: Callable[[int, int], None] | None = None
     ) -> ResultT:
@@ -75,8 +80,7 @@ class Worker:
         Raises the user's error that the child met, ``WorkerCrash`` when it dies or is silent for the timeout, and
         ``ChildBug``.
         """
-        if self._process is None or self._process.poll() is not None:
-            self.start()
+        self.warm_up()
         process = self._process
         assert process is not None and process.stdin is not None
         # A child that died before reading shows itself at the next line.

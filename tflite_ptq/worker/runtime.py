@@ -24,6 +24,7 @@ from tflite_ptq.worker.chosen import chosen_samples
 from tflite_ptq.worker.comparing import compare_layers, compare_outputs
 from tflite_ptq.worker.debug_messages import CompareLayers, CompareOutputs
 from tflite_ptq.worker.examining import examine
+from tflite_ptq.worker.hashing import sample_hashes
 from tflite_ptq.worker.messages import (
     Audited,
     AuditFile,
@@ -51,7 +52,7 @@ def main() -> None:
 def _handle(request: RuntimeJob, progress: ReportProgress) -> Frozen:
     match request:
         case Scan():
-            return _scanned(chosen_samples(request.dataset))
+            return _scan(request)
         case FirstSample():
             return _first_sample(request)
         case Describe():
@@ -75,6 +76,15 @@ def _handle(request: RuntimeJob, progress: ReportProgress) -> Frozen:
             return compare_layers(request)
         case CompareOutputs():
             return compare_outputs(request)
+
+
+def _scan(request: Scan) -> Scanned:
+    chosen = chosen_samples(request.dataset)
+    scanned = _scanned(chosen)
+    if not request.hashes:
+        return scanned
+    memory = Path(request.memory) if request.memory is not None else None
+    return scanned.model_copy(update={"hashes": sample_hashes(chosen, memory)})
 
 
 def _scanned(chosen: Split) -> Scanned:
