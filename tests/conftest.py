@@ -41,6 +41,7 @@ class Ended:
 
 
 Command = Callable[..., Ended]
+Convert = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture(autouse=True)
@@ -152,6 +153,48 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
 
     yield call
     signal.signal(signal.SIGTERM, handler)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The jobs given to children, and the children that were started, in order."""
+    jobs: list[str] = []
+    ask, start = Worker.ask, Worker.start
+
+    def asking(self: Worker, request: Any, *rest: Any) -> Any:
+        jobs.append(getattr(request, "job", type(request).__name__))
+        return ask(self, request, *rest)
+
+    def starting(self: Worker) -> None:
+        jobs.append(f"start {self._module.rpartition('.')[2]}")
+        start(self)
+
+    monkeypatch.setattr(Worker, "ask", asking)
+    monkeypatch.setattr(Worker, "start", starting)
+    return jobs
+
+
+@pytest.fixture
+def convert(run: Command, tmp_path: Path) -> Convert:
+    """Runs the recipe into a new folder; the report, but for durations."""
+    count = 0
+
+    def call(recipe: Path, *more: object, code: int = 0) -> dict[str, Any]:
+        nonlocal count
+        count += 1
+        out = tmp_path / f"out{count}"
+        ended = run("convert", recipe, "--output", out, *more)
+        assert ended.code == code, ended.err
+        report: dict[str, Any] = json.loads((out / "report.json").read_text(encoding="utf-8"))
+        del report["durations_s"]
+        report["console"] = ended.out
+        return report
+
+    return call
+
+
+def figures(report: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in report.items() if name not in ("cached", "console", "warnings")}
 
 
 @pytest.fixture(scope="session")

@@ -2,65 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Command
-
-from tflite_ptq.worker.process import Worker
+from conftest import Command, Convert, figures
 
 STEPS = ["source", "float32", "audit of float32", "evaluation of float32"]
-
-
-@pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The jobs given to children, and the children that were started, in order."""
-    jobs: list[str] = []
-    ask, start = Worker.ask, Worker.start
-
-    def asking(self: Worker, request: Any, *rest: Any) -> Any:
-        jobs.append(getattr(request, "job", type(request).__name__))
-        return ask(self, request, *rest)
-
-    def starting(self: Worker) -> None:
-        jobs.append(f"start {self._module.rpartition('.')[2]}")
-        start(self)
-
-    monkeypatch.setattr(Worker, "ask", asking)
-    monkeypatch.setattr(Worker, "start", starting)
-    return jobs
-
-
-Convert = Callable[..., dict[str, Any]]
-
-
-@pytest.fixture
-def convert(run: Command, tmp_path: Path) -> Convert:
-    """Runs the recipe into a new folder; the report, but for durations."""
-    count = 0
-
-    def call(recipe: Path, *more: object, code: int = 0) -> dict[str, Any]:
-        nonlocal count
-        count += 1
-        out = tmp_path / f"out{count}"
-        ended = run("convert", recipe, "--output", out, *more)
-        assert ended.code == code, ended.err
-        report: dict[str, Any] = json.loads((out / "report.json").read_text(encoding="utf-8"))
-        del report["durations_s"]
-        report["console"] = ended.out
-        return report
-
-    return call
-
-
-def figures(report: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in report.items() if name not in ("cached", "console", "warnings")}
 
 
 LABELS = "".join(f"{i:02}.npy,{i % 4}\n" for i in range(12))
