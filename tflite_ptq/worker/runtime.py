@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -43,6 +45,10 @@ from tflite_ptq.worker.messages import (
 )
 from tflite_ptq.worker.preparing import prepare
 
+_EVALUATION = "tflite_ptq.worker.evaluating"
+"""Half a second of imports (SciPy's statistics), loaded aside once the samples are scanned: a run whose figures come
+from the cache does not wait for them, and another has them before its first model is there."""
+
 
 def main() -> None:
     """Entry of the child process."""
@@ -68,8 +74,7 @@ def _handle(request: RuntimeJob, progress: ReportProgress) -> Frozen:
         case AuditFile():
             return _audit(request)
         case Evaluate():
-            # Statistics take half a second to import, which only an evaluation needs.
-            from tflite_ptq.worker.evaluating import evaluate_models
+            from tflite_ptq.worker.evaluating import evaluate_models  # see _EVALUATION
 
             return evaluate_models(request, progress)
         case CompareLayers():
@@ -84,7 +89,9 @@ def _scan(request: Scan) -> Scanned:
     if not request.hashes:
         return scanned
     memory = Path(request.memory) if request.memory is not None else None
-    return scanned.model_copy(update={"hashes": sample_hashes(chosen, memory)})
+    hashes = sample_hashes(chosen, memory)
+    threading.Thread(target=importlib.import_module, args=(_EVALUATION,), daemon=True).start()
+    return scanned.model_copy(update={"hashes": hashes})
 
 
 def _scanned(chosen: Split) -> Scanned:
