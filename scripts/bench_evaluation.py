@@ -2,8 +2,8 @@
 
     python scripts/bench_evaluation.py [--samples N] [--rounds N]
 
-The JPEGs are made here: random shapes in random colours over noise, so that they compress like photographs do (about
-20 KB each). The net is a MobileNetV1 of width 0.25 with weights as Keras draws them: what is measured is time, and
+The JPEGs are made here: random shapes in random colours over noise, so that they compress about as photographs do (some
+10 KB each). The net is a MobileNetV1 of width 0.25 with weights as Keras draws them: what is measured is time, and
 that both sides find the same top-1. Ours evaluates all variants in one pass, fidelity against the first included; the
 bare loop (bare/evaluate.py) opens and decodes for each variant anew. Target: bare / ours >= 2.5 on two cores.
 """
