@@ -2,10 +2,11 @@
 
     python scripts/bench_evaluation.py [--samples N] [--rounds N]
 
-The JPEGs are made here: random shapes in random colours over noise, so that they compress like photographs do (about
-20 KB each). The net is a MobileNetV1 of width 0.25 with weights as Keras draws them: what is measured is time, and
-that both sides find the same top-1. Ours evaluates all variants in one pass, fidelity against the first included; the
-bare loop (bare/evaluate.py) opens and decodes for each variant anew. Target: bare / ours >= 2.5 on two cores.
+The JPEGs are made here: random shapes over noise in the class' colour, at quality 90 some 15 KB each, as photographs of
+that size are. The net is a MobileNetV1 of width 0.25 with random weights, but for its last layer, which is fitted to
+200 of the images: enough to see that both sides find the same top-1. Ours evaluates all variants in one pass, fidelity
+against the first included; the bare loop (bare/evaluate.py) decodes for each variant anew. Target: bare / ours >= 2.5
+on two cores.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from side_by_side import Bench, Side, alternate, line, median, run
 SCRIPTS = Path(__file__).resolve().parent
 TARGET = 2.5
 SIDE, CLASSES = 224, 10
+COLOURS = np.random.default_rng(1).integers(60, 196, (CLASSES, 3))
 OURS = [sys.executable, str(SCRIPTS / "accuracy_stage.py"), "--passes", "1"]
 
 RECIPE = """
@@ -31,7 +33,7 @@ name: evaluation
 model: {{path: {folder}/float32.tflite}}
 dataset:
   format: {{type: image}}
-  preprocess: [{{normalize: -1..1}}]
+  preprocess: [{{normalize: 0..1}}]
   evaluation: {{path: {folder}/images}}
 variants: []
 """
@@ -44,9 +46,25 @@ from PIL import Image
 folder = Path(sys.argv[1])
 tf.keras.utils.set_random_seed(0)
 model = tf.keras.applications.MobileNet((224, 224, 3), alpha=0.25, weights=None, classes=10)
+files = sorted((folder / "images").rglob("*.jpg"))
+files = files[:: max(1, len(files) // 200)]
+images = np.stack([np.asarray(Image.open(file), np.float32) for file in files]) / 255
+for layer in model.layers:
+    if isinstance(layer, tf.keras.layers.BatchNormalization):
+        layer.momentum = 0.0
+model(images[:64], training=True)  # without it a net of random weights tells all images alike
+features = tf.keras.Model(model.input, model.get_layer("global_average_pooling2d").output)
+x = features.predict(images, verbose=0).reshape(len(files), -1)
+wanted = np.eye(10)[[int(file.parent.name.removeprefix("class")) for file in files]]
+mean, spread = x.mean(0), x.std(0) + 1e-9
+scaled = (x - mean) / spread
+# ridge regression; the factor makes the softmax sure
+weights = 20 * np.linalg.solve(scaled.T @ scaled + 10 * np.eye(x.shape[1]), scaled.T @ (wanted - 0.1))
+weights /= spread[:, np.newaxis]
+model.get_layer("conv_preds").set_weights([weights[np.newaxis, np.newaxis], -mean @ weights])
 def samples():
-    for file in sorted((folder / "images").rglob("*.jpg"))[::10][:50]:
-        yield [np.asarray(Image.open(file), np.float32)[np.newaxis] / 127.5 - 1]
+    for image in images[:100]:
+        yield [image[np.newaxis]]
 for name in ("float32", "dynamic", "int8"):
     converter = tf.lite.TFLiteConverter.from_keras_model(model)
     if name != "float32":
@@ -65,7 +83,7 @@ def make_images(folder: Path, count: int) -> list[tuple[str, int]]:
     made = []
     for number in range(count):
         label = number % CLASSES
-        grain = rng.normal(128, 12, (SIDE, SIDE, 3)).clip(0, 255).astype(np.uint8)
+        grain = rng.normal(COLOURS[label], 16, (SIDE, SIDE, 3)).clip(0, 255).astype(np.uint8)
         picture = Image.fromarray(grain)
         draw = ImageDraw.Draw(picture)
         for _ in range(12):
@@ -76,7 +94,7 @@ def make_images(folder: Path, count: int) -> list[tuple[str, int]]:
             )
         file = folder / f"class{label}" / f"{number:05}.jpg"
         file.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(file, quality=85)
+        picture.save(file, quality=90)
         made.append((str(file), label))
     return made
 

@@ -2,7 +2,7 @@
 at a time.
 
 python evaluate.py SAMPLES.json FILE...: SAMPLES.json is [[image, label], ...]; the files take (1, 224, 224, 3) in
--1..1. Prints {"seconds": {file name: seconds}, "score": {file name: top-1}}.
+0..1. Prints {"seconds": {file name: seconds}, "score": {file name: top-1}}.
 """
 
 import json
@@ -24,7 +24,7 @@ def evaluate(file, samples):
     scale, zero_point = input_details["quantization"]
     hits = 0
     for path, label in samples:
-        x = np.asarray(Image.open(path).convert("RGB"), np.float32)[np.newaxis] / 127.5 - 1
+        x = np.asarray(Image.open(path).convert("RGB"), np.float32)[np.newaxis] / 255
         if input_details["dtype"] == np.int8:
             x = np.clip(np.round(x / scale + zero_point), -128, 127).astype(np.int8)
         interpreter.set_tensor(input_details["index"], x)

@@ -38,8 +38,10 @@ class ModelPass:
 
     @property
     def sample_bytes(self) -> int | None:
-        """What the largest input or output takes as float32; None where a dimension is open."""
-        shapes = [info.shape for info in (*self.runner.inputs, *self.runner.outputs)]
+        """What the largest input or output takes as float32; None where a dimension is open, but for an open batch
+        dimension, which is 1 here."""
+        every = (info.shape for info in (*self.runner.inputs, *self.runner.outputs))
+        shapes = [(1, *shape[1:]) if shape[:1] == (-1,) else shape for shape in every]
         if any(size < 0 for shape in shapes for size in shape):
             return None
         return max(_REAL_BYTES * math.prod(shape) for shape in shapes)
