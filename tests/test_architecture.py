@@ -17,6 +17,7 @@ LAYERS = [
     "pipeline checking",
     "debug_trials",
     "building",
+    "improving",
     "journal",
     "worker",
     "report",

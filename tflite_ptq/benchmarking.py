@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tflite_ptq.building import Observer
 from tflite_ptq.errors import UserError, WorkerCrash
 from tflite_ptq.fingerprint import sha256_of
+from tflite_ptq.improving import Observer
 from tflite_ptq.recipe.latency import LatencySettings
 from tflite_ptq.recipe.loader import LoadedRecipe
 from tflite_ptq.recipe.metric import Metric

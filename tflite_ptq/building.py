@@ -7,12 +7,11 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
 
 from tflite_ptq import atomic
 from tflite_ptq.errors import ConversionError
+from tflite_ptq.improving import Improving, Observer
 from tflite_ptq.journal import Journal
-from tflite_ptq.recipe.dataset import Dataset
 from tflite_ptq.recipe.schema import FLOAT32, Recipe, Variant
 from tflite_ptq.result import TensorInfo
 from tflite_ptq.worker.children import Children
@@ -23,30 +22,12 @@ from tflite_ptq.worker.messages import (
     Calibrated,
     Convert,
     Converted,
-    Correct,
-    Corrected,
     Examine,
     Examined,
-    Prepare,
-    Prepared,
     Quantize,
 )
 
 NEEDS_SOURCE = "needs the source model: TFLiteConverter cannot read a .tflite; name the .keras, .h5 or SavedModel"
-
-_METHODS: dict[str, tuple[Literal["one-pass", "sequential"], ...]] = {
-    "none": (),
-    "one-pass": ("one-pass",),
-    "sequential": ("sequential",),
-    "auto": ("sequential", "one-pass"),
-}
-
-
-class Observer(Protocol):
-    """Told what the run is doing; ``total`` is ``None`` where the length is not known."""
-
-    def stage(self, what: str, done: int, total: int | None) -> None:
-        """``what`` names stage and variant."""
 
 
 @dataclass(frozen=True)
@@ -149,64 +130,23 @@ class Building:
             self.journal.converted(name, file, job.result())
             dataset = self.recipe.dataset
             if variant is not None and dataset is not None and dataset.calibration is not None:
-                corrected = self._correct(variant, dataset, Path(self._file(FLOAT32)), file)
-                if not variant.weighting.plain:
-                    corrected = self._with_weights(variant, dataset, corrected, converting)
+                improving = Improving(
+                    inputs=self.inputs,
+                    dataset=dataset,
+                    float32=Path(self._file(FLOAT32)),
+                    children=self.children,
+                    journal=self.journal,
+                    observer=self.observer,
+                    converting=converting,
+                )
+                corrected = improving.improve(variant, file)
                 if corrected is not None:
                     self.journal.corrected(name, file, corrected)
             request = AuditFile(name=name, model=str(file), variant=variant, inputs=self.inputs, dataset=dataset)
             self.journal.audited(name, self.children.runtime.ask(request, Audited, f"audit of {name}"))
-
-    def _correct(self, variant: Variant, dataset: Dataset, reference: Path, file: Path) -> Corrected | None:
-        # The error that reaches a layer is not known in advance where activations are quantized at run time.
-        methods = tuple(m for m in _METHODS[variant.correction] if variant.needs_calibration or m == "one-pass")
-        if variant.scheme == "float16" or (not methods and variant.weighting.plain):
-            return None
-        self.observer.stage(f"correcting {variant.name}", 0, None)
-        request = Correct(
-            reference=str(reference), model=str(file), methods=methods, inputs=self.inputs, dataset=dataset
-        )
-        return self.children.runtime.ask(request, Corrected, f"correction of {variant.name}")
-
-    def _with_weights(
-        self, variant: Variant, dataset: Dataset, plain: Corrected | None, converting: ThreadPoolExecutor
-    ) -> Corrected | None:
-        """Tries the variant's own way with weights, and keeps it where the samples held back are closer to float."""
-        name, work = variant.name, self.children.work
-        if plain is None or plain.correction is None:
-            self.journal.note(name, "weights left to the converter: the model cannot be followed layer by layer")
-            return plain
-        prepared, reference, file = (work / f"{name}.{part}.tflite" for part in ("prepared", "reference", "made"))
-        prepare = Prepare(
-            model=str(self._file(FLOAT32)),
-            variant=variant,
-            inputs=self.inputs,
-            dataset=dataset,
-            target=str(prepared),
-            reference=str(reference),
-        )
-        what = f"preparing weights of {name}"
-        summary = self.children.runtime.ask(prepare, Prepared, what, self._progress(what)).summary
-        quantize = Quantize(calibrated=str(prepared), variant=variant, target=str(file))
-        # The converter answers one thread only.
-        converting.submit(self.children.converter.ask, quantize, Converted, f"conversion of {name}").result()
-        corrected = self._correct(variant, dataset, reference, file)
-        before = plain.correction.sqnr_after_db
-        after = corrected.correction.sqnr_after_db if corrected and corrected.correction else None
-        verdict = f"{summary}: outputs at {_decibels(after)} on samples held back, {_decibels(before)} without"
-        if after is None or after <= before:
-            self.journal.note(name, f"weights: refused, {verdict}")
-            return plain
-        atomic.write(self._file(name), file.read_bytes())
-        self.journal.note(name, f"weights: kept, {verdict}")
-        return corrected
 
     def _file(self, name: str) -> Path:
         return self.folder / f"{name}.tflite"
 
     def _progress(self, what: str) -> Callable[[int, int], None]:
         return lambda done, total: self.observer.stage(what, done, total)
-
-
-def _decibels(value: float | None) -> str:
-    return "an unknown SQNR" if value is None else f"{value:.1f} dB"

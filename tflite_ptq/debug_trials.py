@@ -8,9 +8,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from tflite_ptq.building import Observer
 from tflite_ptq.debug_result import Closeness, CorrectionTrial, ExclusionTrial, LayerDebug, MethodTrial
 from tflite_ptq.errors import ConversionError, MeasurementError, WorkerCrash
+from tflite_ptq.improving import Observer
 from tflite_ptq.recipe.dataset import Calibration, Percentile, RangeMethod
 from tflite_ptq.recipe.schema import Variant
 from tflite_ptq.report.debug_advice import best_exclusion, gain_db
@@ -129,7 +129,7 @@ class Trials:
     def methods(self, settings: Calibration) -> tuple[MethodTrial, ...]:
         """The variant with each calibration method that the recipe does not use."""
         trials = []
-        others = [method for method in METHODS if method != settings.method]
+        others = [method for method in METHODS if method != settings.first_method]
         for done, method in enumerate(others):
             what = f"calibration by {shown(method)}"
             self.observer.stage("trying calibration methods", done, len(others))

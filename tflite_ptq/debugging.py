@@ -16,11 +16,11 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from tflite_ptq import atomic, pipeline
-from tflite_ptq.building import Observer
 from tflite_ptq.debug_result import DebugReport
 from tflite_ptq.debug_trials import Trials, shown
 from tflite_ptq.errors import ModelError, UsageError
 from tflite_ptq.fingerprint import sha256_of
+from tflite_ptq.improving import Observer
 from tflite_ptq.measure.environment import environment
 from tflite_ptq.recipe.loader import LoadedRecipe
 from tflite_ptq.recipe.schema import FLOAT32, Recipe, Variant
@@ -134,7 +134,7 @@ class _Story:
             entry=_entry(self.variant),
             samples=compared.samples,
             subset=compared.subset,
-            method=shown(dataset.calibration.method),
+            method=shown(dataset.calibration.first_method),
             whole=compared.whole,
             inputs=compared.inputs,
             layers=layers,

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from tflite_ptq import atomic
-from tflite_ptq.building import Building, Observer
+from tflite_ptq.building import Building
 from tflite_ptq.errors import UsageError, WorkerCrash
 from tflite_ptq.fingerprint import sha256_of
+from tflite_ptq.improving import Observer
 from tflite_ptq.journal import Journal
 from tflite_ptq.measure.environment import environment
 from tflite_ptq.measure.extras import require
