@@ -18,6 +18,8 @@ from tflite_ptq.worker.messages import Corrected
         ((35, 33, 35, 33), (30, 30, 30, 30), True),
         # gains 2, 1, 0: mean 1, standard deviation 1, standard error 0.577; two of them are more than the mean
         ((32, 31, 30), (30, 30, 30), False),
+        ((33,) * 30 + (21,), (30,) * 31, True),  # 30 gain 3: mean 2.6, standard error 0.39; noise 0.0230 of 0.0310
+        ((33,) * 30 + (10,), (30,) * 31, False),  # the one alone is 0.1
         ((32,), (30,), False),  # one sample proves nothing
         ((), (), False),
         ((32, 33), (30, 31, 32), False),  # not the same samples

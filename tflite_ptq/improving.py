@@ -141,11 +141,19 @@ class Improving:
 
 def surely_closer(one: Corrected, other: Corrected) -> bool:
     """Whether the outputs of ``one`` are closer to float32 on the same samples held back, by more than chance: the mean
-    of the paired differences in dB beyond two of its standard errors."""
+    of the paired differences in dB beyond two of its standard errors, and no more noise in all. The second because
+    clipping may serve most samples a little and one very badly, which a mean of logarithms forgives."""
     if len(one.closeness_db) != len(other.closeness_db) or len(one.closeness_db) < 2:
+        return False
+    if _noise(one) > _noise(other):
         return False
     gains = [a - b for a, b in zip(one.closeness_db, other.closeness_db, strict=True)]
     return statistics.fmean(gains) > _STANDARD_ERRORS * statistics.stdev(gains) / math.sqrt(len(gains))
+
+
+def _noise(made: Corrected) -> float:
+    """Over all samples held back, relative to the power of the outputs."""
+    return math.fsum(10 ** (-value / 10) for value in made.closeness_db)
 
 
 def _shown(method: RangeMethod) -> str:
