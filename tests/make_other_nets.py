@@ -99,9 +99,28 @@ def two_outputs() -> Any:
     return keras.Model(inputs, [_scores(x), odd])
 
 
+def transposed() -> Any:
+    """Down to 4x4 and up again by a transposed convolution, as in segmentation networks."""
+    inputs = _image()
+    x = layers.Conv2D(16, 3, 2, padding="same", activation="relu")(inputs)
+    x = layers.Conv2DTranspose(12, 3, 2, padding="same", activation="relu")(x)
+    x = layers.Concatenate()([x, layers.Conv2D(8, 3, padding="same", activation="relu")(inputs)])
+    x = layers.Conv2DTranspose(12, 2, padding="valid", use_bias=False)(x)
+    return keras.Model(inputs, _scores(layers.Flatten()(layers.AveragePooling2D(3)(x))))
+
+
 NETS: dict[str, Callable[[], Any]] = {
     net.__name__: net
-    for net in (residual, inverted_residual, dense_only, convolution_1d, transformer, two_inputs, two_outputs)
+    for net in (
+        residual,
+        inverted_residual,
+        dense_only,
+        convolution_1d,
+        transformer,
+        two_inputs,
+        two_outputs,
+        transposed,
+    )
 }
 
 

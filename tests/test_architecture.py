@@ -17,7 +17,7 @@ LAYERS = [
     "pipeline checking",
     "debug_trials",
     "building evaluating",
-    "correcting",
+    "improving",
     "opening",
     "journal manifest",
     "worker",

@@ -22,7 +22,16 @@ from numpy.typing import NDArray
 
 pytestmark = pytest.mark.slow
 Array = NDArray[Any]
-NETS = ("residual", "inverted_residual", "dense_only", "convolution_1d", "transformer", "two_inputs", "two_outputs")
+NETS = (
+    "residual",
+    "inverted_residual",
+    "dense_only",
+    "convolution_1d",
+    "transformer",
+    "two_inputs",
+    "two_outputs",
+    "transposed",
+)
 NOISE_DB = 0.5
 RECIPE = {
     "version": 1,
@@ -132,6 +141,12 @@ def test_a_correction_was_tried_and_says_what_became_of_it(net: Net) -> None:
     assert {layer["status"] for layer in correction["layers"]} <= {"kept", "refused", "skipped"}
     assert all(layer["reason"] for layer in correction["layers"])
     assert correction["sqnr_after_db"] >= correction["sqnr_before_db"]
+
+
+def test_transposed_convolutions_are_corrected(net: Net) -> None:
+    layers = [layer for layer in net.variant("int8")["correction"]["layers"] if layer["op"] == "TRANSPOSE_CONV"]
+    assert len(layers) == (2 if net.name == "transposed" else 0)
+    assert all(layer["status"] != "skipped" for layer in layers), layers
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -16,9 +16,9 @@ from tflite_ptq import atomic
 from tflite_ptq.cache.key import Key
 from tflite_ptq.cache.keys import Keys
 from tflite_ptq.cache.session import Cache
-from tflite_ptq.correcting import Correcting
 from tflite_ptq.errors import ConversionError
 from tflite_ptq.fingerprint import sha256_of
+from tflite_ptq.improving import Improving
 from tflite_ptq.journal import Journal
 from tflite_ptq.observer import Observer
 from tflite_ptq.opening import Source
@@ -49,7 +49,7 @@ class Built(Frozen):
 
     converted: Converted
     corrected: Corrected | None = None
-    note: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -197,12 +197,12 @@ class Building:
             else:
                 converted = begun.state.result()
                 self.journal.converted(name, file, converted)
-                corrected, note = self._corrected(variant, converting)
+                corrected, notes = self._improved(variant, converting)
                 made = converted.model_copy(update={"calibration_s": None})  # of this run, not of those to come
-                built = Built(converted=made, corrected=corrected, note=note)
+                built = Built(converted=made, corrected=corrected, notes=notes)
                 self.cache.keep(begun.key, built, {_MODEL: file})
-            if built.note is not None:
-                self.journal.note(name, built.note)
+            for note in built.notes:
+                self.journal.note(name, note)
             if built.corrected is not None:
                 self.journal.corrected(name, file, built.corrected)
             self._audit(variant)
@@ -220,13 +220,14 @@ class Building:
         )
         self.journal.audited(name, audited)
 
-    def _corrected(
+    def _improved(
         self, variant: Variant | None, converting: ThreadPoolExecutor
-    ) -> tuple[Corrected | None, str | None]:
+    ) -> tuple[Corrected | None, tuple[str, ...]]:
         dataset = self.recipe.dataset
         if variant is None or dataset is None or dataset.calibration is None:
-            return None, None
-        return Correcting(dataset, self.inputs, self.folder, self.children, self.observer).correct(variant, converting)
+            return None, ()
+        improving = Improving(self.inputs, dataset, self._file(FLOAT32), self.children, self.observer, converting)
+        return improving.improve(variant, self._file(variant.name))
 
     def _file(self, name: str) -> Path:
         return self.folder / f"{name}.tflite"

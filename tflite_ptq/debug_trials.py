@@ -129,7 +129,7 @@ class Trials:
     def methods(self, settings: Calibration) -> tuple[MethodTrial, ...]:
         """The variant with each calibration method that the recipe does not use."""
         trials = []
-        others = [method for method in METHODS if method != settings.method]
+        others = [method for method in METHODS if method != settings.first_method]
         for done, method in enumerate(others):
             what = f"calibration by {shown(method)}"
             self.observer.stage("trying calibration methods", done, len(others))

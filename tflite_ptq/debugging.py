@@ -134,7 +134,7 @@ class _Story:
             entry=_entry(self.variant),
             samples=compared.samples,
             subset=compared.subset,
-            method=shown(dataset.calibration.method),
+            method=shown(dataset.calibration.first_method),
             whole=compared.whole,
             inputs=compared.inputs,
             layers=layers,

@@ -1,7 +1,7 @@
 """What each step of a run depends on. Pure: a part of the recipe that is not named here does not cost a step.
 
-Steps hang together by content: a variant's key holds the hash of the calibrated file, not the settings of the
-calibration, so settings that give the same ranges find the same variants.
+Steps hang together by content: a variant's key holds the hash of the calibrated file. It holds the method of the
+calibration too, by which ranges are measured again where weights are prepared or ``auto`` tries other ranges.
 """
 
 from __future__ import annotations
@@ -48,16 +48,14 @@ class Keys:
 
     def calibration(self, samples: SampleHashes) -> Key:
         """The float file with its ranges, and findings: some are on the evaluation samples."""
-        settings = self._dataset.calibration
-        asked = settings.model_dump(mode="json", include={"method", "overrides"}) if settings is not None else None
-        return self._of_samples("calibration", samples, source=self.source().digest, settings=asked)
+        return self._of_samples("calibration", samples, source=self.source().digest, settings=self._ranges())
 
     def variant(self, variant: Variant, samples: SampleHashes, calibrated_sha256: str | None) -> Key:
         """A variant's file as it is after its corrections; ``calibrated_sha256`` of the file that was quantized.
 
         Evaluation samples have no part in it; nor have any samples in what is made without them.
         """
-        parts = {
+        parts: dict[str, JsonValue] = {
             "source": self.source().digest,
             "variant": variant.model_dump(mode="json", exclude={"name"}),
             "calibrated": calibrated_sha256,
@@ -65,6 +63,7 @@ class Keys:
         uses_samples = variant.needs_calibration or (variant.scheme == "dynamic" and variant.correction != "none")
         if not uses_samples or self.recipe.dataset is None or self.recipe.dataset.calibration is None:
             return self._key("variant", **parts)
+        parts["ranges"] = self._ranges() if variant.needs_calibration else None
         return self._of_samples("variant", SampleHashes(calibration=samples.calibration), **parts)
 
     def audit(self, file_sha256: str, variant: Variant | None, samples: SampleHashes) -> Key:
@@ -96,6 +95,10 @@ class Keys:
             metrics=[metric.model_dump(mode="json") for metric in metrics],
             functions=functions_sha256,
         )
+
+    def _ranges(self) -> JsonValue:
+        settings = self._dataset.calibration
+        return settings.model_dump(mode="json", include={"engine", "method", "overrides"}) if settings else None
 
     @property
     def _dataset(self) -> Dataset:

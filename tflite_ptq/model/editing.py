@@ -182,7 +182,7 @@ class Editable:
         return _packed(changed), output
 
     def add_bias(self, node: Node, value: Array, scale: NDArray[np.float64] | None) -> int:
-        """Gives an operator without a bias one, as its third input; ``scale`` where it is quantized. Its index."""
+        """Gives an operator without a bias one, as its last input; ``scale`` where it is quantized. Its index."""
         tensor = schema.TensorT()
         tensor.name = f"{self.name(node.outputs[0])};bias".encode()
         tensor.shape = list(value.shape)
@@ -196,7 +196,11 @@ class Editable:
         index = len(self._graph.tensors) - 1
         self.set_constant(index, value)
         operator = self._graph.operators[node.position]
-        operator.inputs = [*(int(i) for i in operator.inputs[:2]), index]
+        before = 3 if node.name == "TRANSPOSE_CONV" else 2  # it is told its output's shape first
+        operator.inputs = [*(int(i) for i in operator.inputs[:before]), index]
+        if node.name == "TRANSPOSE_CONV":
+            code = self._model.operatorCodes[operator.opcodeIndex]
+            code.version = max(code.version, 3)  # the first that takes a bias (TFLite's op_version.cc)
         return index
 
     def to_bytes(self) -> bytes:

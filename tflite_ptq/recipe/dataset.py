@@ -173,10 +173,11 @@ class Calibration(Subset):
         "litert",
         description="litert: one fast calibration for all variants; tflite: TFLiteConverter's own, per variant",
     )
-    method: RangeMethod = Field(
-        "minmax",
+    method: Annotated[Literal["auto"], Tag("<method>")] | RangeMethod = Field(
+        "auto",
         description="minmax (the converter's own), mse (least quantization error), entropy (Kullback-Leibler) or "
-        "{percentile: 99.99}; engine litert",
+        "{percentile: 99.99}; auto: minmax, and for corrected int8 variants mse or {percentile: 99.99} where that is "
+        "closer to float on samples held back; engine litert",
     )
     overrides: dict[str, RangeMethod] = Field(
         {}, description="{pattern of tensor names: method}; the first pattern that matches counts; engine litert"
@@ -184,9 +185,14 @@ class Calibration(Subset):
 
     @model_validator(mode="after")
     def _engine_can(self) -> Calibration:
-        if self.engine == "tflite" and (self.method != "minmax" or self.overrides):
+        if self.engine == "tflite" and (self.method not in ("auto", "minmax") or self.overrides):
             raise ValueError("method and overrides need engine: litert; TFLiteConverter's own calibration is minmax")
         return self
+
+    @property
+    def first_method(self) -> RangeMethod:
+        """What ``auto`` starts from, and is held against: the converter's own."""
+        return "minmax" if self.method == "auto" else self.method
 
 
 class Evaluation(Subset):

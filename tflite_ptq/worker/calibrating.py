@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tflite_ptq import atomic
@@ -18,17 +18,17 @@ from tflite_ptq.quantize.calibration.assign import needs_histograms, ranges_of
 from tflite_ptq.quantize.calibration.clipping import clipped_on
 from tflite_ptq.quantize.calibration.collect import collect
 from tflite_ptq.quantize.calibration.health import Concatenation, extreme, ill_matched, observed, outliers, saturated
-from tflite_ptq.quantize.calibration.settling import settling, settling_finding
+from tflite_ptq.quantize.calibration.settling import Checkpoint, settling, settling_finding
 from tflite_ptq.quantize.calibration.statistics import Gather, TensorStatistics
 from tflite_ptq.quantize.correction import decide
 from tflite_ptq.quantize.correction.decide import MOST_SAMPLES
 from tflite_ptq.quantize.correction.samples import Sample
-from tflite_ptq.recipe.dataset import Dataset
+from tflite_ptq.recipe.dataset import Calibration, Dataset
 from tflite_ptq.result import Correction, LayerCorrection, SkippedSample, TensorInfo
 from tflite_ptq.worker.child import ReportProgress
 from tflite_ptq.worker.chosen import chosen_samples
 from tflite_ptq.worker.examining import MOST_EXAMINED
-from tflite_ptq.worker.messages import Calibrate, Calibrated, Correct, Corrected
+from tflite_ptq.worker.messages import Calibrate, Calibrated, Correct, Corrected, Prepare
 
 
 def calibrate(request: Calibrate, progress: ReportProgress) -> Calibrated:
@@ -42,26 +42,19 @@ def calibrate(request: Calibrate, progress: ReportProgress) -> Calibrated:
     if unserved is not None:
         return Calibrated(unserved=unserved)
     names = [info.name for info in describe(path).inputs]
-    reader = Reader(request.dataset, request.inputs)
     skipped: dict[str, str] = {}
 
     def note(ref: SampleRef, reason: str) -> None:
         skipped[ref.name] = reason
 
-    statistics, checkpoints = collect(
-        model,
-        names,
-        chosen_samples(request.dataset).calibration,
-        lambda part: (sample for _, sample in stream(reader, part, request.dataset.on_bad_sample, note)),
-        Gather(histograms=needs_histograms(settings)),
-        cores(),
-        progress,
-    )
+    refs = chosen_samples(request.dataset).calibration
+    statistics, checkpoints = gathered(model, names, request, refs, settings, note, progress)
     seconds = time.monotonic() - started
     ranges, faults = ranges_of({model.name(tensor): one for tensor, one in statistics.items()}, settings)
     found = {tensor: ranges[model.name(tensor)] for tensor in statistics}
     limits = {tensor: (one.min, one.max) for tensor, one in found.items()}
     evaluation = chosen_samples(request.dataset).evaluation[:MOST_EXAMINED]
+    reader = Reader(request.dataset, request.inputs)
     others = (
         [sample[name] for name in names] for _, sample in stream(reader, evaluation, "skip", lambda ref, reason: None)
     )
@@ -78,6 +71,28 @@ def calibrate(request: Calibrate, progress: ReportProgress) -> Calibrated:
         skipped=tuple(SkippedSample(sample=name, reason=reason) for name, reason in sorted(skipped.items())),
         findings=(*faults, *(str(finding) for finding in findings)),
         calibration_s=seconds,
+    )
+
+
+def gathered(
+    model: Editable,
+    names: Sequence[str],
+    request: Calibrate | Prepare,
+    refs: Sequence[SampleRef],
+    settings: Calibration,
+    note: Callable[[SampleRef, str], None],
+    progress: ReportProgress,
+) -> tuple[dict[int, TensorStatistics], tuple[Checkpoint, ...]]:
+    """What the methods in ``settings`` need to know of the activations; ``note`` is told of samples skipped."""
+    reader, on_bad = Reader(request.dataset, request.inputs), request.dataset.on_bad_sample
+    return collect(
+        model,
+        names,
+        refs,
+        lambda part: (sample for _, sample in stream(reader, part, on_bad, note)),
+        Gather(histograms=needs_histograms(settings)),
+        cores(),
+        progress,
     )
 
 
@@ -106,8 +121,15 @@ def _outliers(statistics: Mapping[str, TensorStatistics]) -> tuple[Finding, ...]
 def correction_samples(dataset: Dataset, inputs: tuple[TensorInfo, ...], most: int) -> list[Sample]:
     """At most so many calibration samples, spread over all of them, in memory."""
     refs = chosen_samples(dataset).calibration
-    taken = refs[:: max(1, len(refs) // most)][:most]
-    return [s for _, s in stream(Reader(dataset, inputs), taken, dataset.on_bad_sample, lambda ref, reason: None)]
+    return [
+        s
+        for _, s in stream(Reader(dataset, inputs), spread(refs, most), dataset.on_bad_sample, lambda ref, reason: None)
+    ]
+
+
+def spread(refs: Sequence[SampleRef], most: int) -> Sequence[SampleRef]:
+    """At most so many of them, evenly spread."""
+    return refs[:: max(1, len(refs) // most)][:most]
 
 
 def correct(request: Correct) -> Corrected:
@@ -127,6 +149,7 @@ def correct(request: Correct) -> Corrected:
     if found.data != quantized:
         atomic.write(path, found.data)
     return Corrected(
+        closeness_db=found.closeness_db,
         correction=Correction(
             method=found.method,
             sqnr_before_db=found.sqnr_before_db,
@@ -137,5 +160,5 @@ def correct(request: Correct) -> Corrected:
                 LayerCorrection(layer=one.layer, op=one.kind, status=one.status, reason=one.reason)
                 for one in found.decisions
             ),
-        )
+        ),
     )

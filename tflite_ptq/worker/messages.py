@@ -10,7 +10,7 @@ from typing import Annotated, Literal, TypeAlias, Union
 from pydantic import Field, TypeAdapter
 
 from tflite_ptq.cache.keys import SampleHashes
-from tflite_ptq.recipe.dataset import Dataset
+from tflite_ptq.recipe.dataset import Dataset, RangeMethod
 from tflite_ptq.recipe.metric import Metric
 from tflite_ptq.recipe.schema import FLOAT32, Model, Variant
 from tflite_ptq.result import Audit, Classes, Correction, Fidelity, Frozen, SkippedSample, TensorInfo
@@ -148,12 +148,13 @@ class Examined(Frozen):
 
 
 class Prepare(Frozen):
-    """Calibrate the float file ``model`` with its weights put on the variant's grid: to ``target``, with ranges; and to
-    ``reference`` the float model that computes the same but for rounding."""
+    """Calibrate the float file ``model`` by ``method`` (``None``: the dataset's), with its weights put on the variant's
+    grid: to ``target``, with ranges; and to ``reference`` the float model that computes the same but for rounding."""
 
     job: Literal["prepare"] = "prepare"
     model: str
     variant: Variant
+    method: RangeMethod | None = None
     inputs: tuple[TensorInfo, ...]
     dataset: Dataset
     target: str
@@ -178,9 +179,11 @@ class Correct(Frozen):
 
 
 class Corrected(Frozen):
-    """What the correction did; ``None`` with the reason where it could not work on the model."""
+    """What the correction did; ``None`` with the reason where it could not work on the model. ``closeness_db``: the
+    SQNR of the outputs afterwards, of each sample held back."""
 
     correction: Correction | None = None
+    closeness_db: tuple[float, ...] = ()
     unserved: str | None = None
 
 

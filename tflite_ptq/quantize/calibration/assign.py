@@ -16,7 +16,7 @@ _INT8_LEVELS = 256
 
 def needs_histograms(settings: Calibration) -> bool:
     """Whether any method looks at more than minimum and maximum."""
-    return any(method != "minmax" for method in (settings.method, *settings.overrides.values()))
+    return any(method != "minmax" for method in (settings.first_method, *settings.overrides.values()))
 
 
 def ranges_of(
@@ -33,7 +33,7 @@ def ranges_of(
     for name, one in statistics.items():
         pattern = next((p for p in settings.overrides if any(fnmatchcase(part, p) for part in parts(name))), None)
         unused.discard(pattern or "")
-        method = settings.overrides[pattern] if pattern is not None else settings.method
+        method = settings.overrides[pattern] if pattern is not None else settings.first_method
         try:
             found[name] = _range(one, method)
         except RangeError as error:

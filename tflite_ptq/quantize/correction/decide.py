@@ -52,8 +52,18 @@ class Corrected:
     method: Method | None
     decisions: tuple[Decision, ...]
     sqnr_before_db: float
-    sqnr_after_db: float
-    held_back: int
+    closeness_db: tuple[float, ...]
+    """The SQNR afterwards of each sample held back."""
+
+    @property
+    def sqnr_after_db(self) -> float:
+        """The mean over the samples held back."""
+        return float(np.mean(self.closeness_db))
+
+    @property
+    def held_back(self) -> int:
+        """Number of samples held back."""
+        return len(self.closeness_db)
 
 
 def hold_back(samples: Sequence[Sample]) -> tuple[Sequence[Sample], Sequence[Sample]]:
@@ -91,7 +101,7 @@ def correct(
 
     before = judged(plain)
     if not layers or not methods:
-        return Corrected(quantized, None, tuple(decisions), -float(before.mean()), -float(before.mean()), len(held))
+        return Corrected(quantized, None, tuple(decisions), -float(before.mean()), tuple((-before).tolist()))
     # Both terms of a correction must be means over the same samples: their difference is far smaller than either.
     fitted = fitted[: samples_that_fit(plain, len(fitted))]
     means = mean_maps(reference, {layer.float_input for layer in layers}, as_inputs(reference, names, fitted))
@@ -116,9 +126,7 @@ def correct(
         means = mean_maps(reference, {layer.float_input for layer in kept_layers}, as_inputs(reference, names, fitted))
         final = _deltas(best, quantized, kept_layers, names, fitted, means)
         data = _with(quantized, kept_layers, final).to_bytes()
-    return Corrected(
-        data, best if kept else None, tuple(decisions), -float(before.mean()), -float(after.mean()), len(held)
-    )
+    return Corrected(data, best if kept else None, tuple(decisions), -float(before.mean()), tuple((-after).tolist()))
 
 
 def _deltas(

@@ -51,11 +51,16 @@ class LeftAlone:
 def match(reference: Editable, quantized: Editable) -> tuple[tuple[Layer, ...], tuple[LeftAlone, ...]]:
     """The layers that can be corrected, in execution order, and the linear ones that cannot.
 
-    A layer is found again by the name of its output, which TFLiteConverter's quantizer keeps.
+    A layer is found again by the name of its output, which TFLiteConverter's quantizer mostly keeps; else by that of
+    its weights, where only one layer has them: the output of a TRANSPOSE_CONV without a bias comes back renamed.
     """
     layers: list[Layer] = []
     left: list[LeftAlone] = []
     by_output = {reference.name(node.outputs[0]): node for node in reference.nodes() if node.outputs}
+    by_weights: dict[tuple[str, str], list[Node]] = {}
+    for node in reference.nodes():
+        if node.name in get_args(Kind):
+            by_weights.setdefault((node.name, reference.name(_weights_of(node))), []).append(node)
     users: dict[int, list[Node]] = {}
     for node in quantized.nodes():
         for tensor in node.inputs:
@@ -71,6 +76,10 @@ def match(reference: Editable, quantized: Editable) -> tuple[tuple[Layer, ...], 
             continue
         name = aliases.get(node.outputs[0], quantized.name(node.outputs[0]))
         original = by_output.get(name)
+        alike = by_weights.get((node.name, quantized.name(_weights_of(node))), [])
+        if original is None and len(alike) == 1:
+            original = alike[0]
+            name = reference.name(original.outputs[0])
         reason = _why_not(reference, original, quantized, node)
         if reason is None and original is not None:
             layer = _layer(name, reference, original, quantized, node)
