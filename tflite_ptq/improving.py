@@ -81,8 +81,9 @@ class Improving:
         best, chosen = plain, None
         said = [f"minmax {_decibels(plain)}"]
         unprepared = variant.model_copy(update={"weights": Weights()})
-        for method in _RANGE_METHODS:
-            made, _, target = self._made(unprepared, method, "activation ranges")
+        _, prepared = self._prepared(unprepared, _RANGE_METHODS, "activation ranges")
+        for method, calibrated in zip(_RANGE_METHODS, prepared, strict=True):
+            made, target = self._made(unprepared, calibrated)
             said.append(f"{_shown(method)} {_decibels(made)}")
             if surely_closer(made, best):
                 best, chosen = made, method
@@ -95,37 +96,43 @@ class Improving:
     ) -> tuple[Corrected | None, str]:
         if plain is None or plain.correction is None:
             return plain, "weights left to the converter: the model cannot be followed layer by layer"
-        made, summary, target = self._made(variant, method, "weights")
+        summary, (calibrated,) = self._prepared(variant, (method,), "weights")
+        made, target = self._made(variant, calibrated)
         verdict = f"{summary}: outputs at {_decibels(made)} on samples held back, {_decibels(plain)} without"
         if not surely_closer(made, plain):
             return plain, f"weights: refused, {verdict}"
         atomic.write(file, target.read_bytes())
         return made, f"weights: kept, {verdict}"
 
-    def _made(self, variant: Variant, method: RangeMethod | None, what: str) -> tuple[Corrected, str, Path]:
-        """The variant with ranges by ``method`` and its own way with weights: its correction, a summary, its file."""
-        work = self.children.work
-        prepared, reference, file = (
-            work / f"{variant.name}.{part}.tflite" for part in ("prepared", "reference", "made")
-        )
+    def _prepared(
+        self, variant: Variant, methods: tuple[RangeMethod | None, ...], what: str
+    ) -> tuple[str, tuple[Path, ...]]:
+        """Float files with the variant's own way with weights and ranges by each method; what was done, in words."""
+        targets = tuple(self._work(variant, f"prepared{number}") for number in range(len(methods)))
         prepare = Prepare(
             model=str(self.float32),
             variant=variant,
-            method=method,
+            methods=methods,
+            targets=tuple(map(str, targets)),
+            reference=str(self._work(variant, "reference")),
             inputs=self.inputs,
             dataset=self.dataset,
-            target=str(prepared),
-            reference=str(reference),
         )
         stage = f"preparing {what} of {variant.name}"
-        summary = self.children.runtime.ask(prepare, Prepared, stage, self._progress(stage)).summary
-        quantize = Quantize(calibrated=str(prepared), variant=variant, target=str(file))
+        return self.children.runtime.ask(prepare, Prepared, stage, self._progress(stage)).summary, targets
+
+    def _made(self, variant: Variant, calibrated: Path) -> tuple[Corrected, Path]:
+        """A prepared file quantized and corrected: what its correction did, and the file."""
+        file = self._work(variant, "made")
+        quantize = Quantize(calibrated=str(calibrated), variant=variant, target=str(file))
         # The converter answers one thread only.
         self.converting.submit(
             self.children.converter.ask, quantize, Converted, f"conversion of {variant.name}"
         ).result()
-        made = self._correct(variant, reference, file)
-        return made or Corrected(), summary, file
+        return self._correct(variant, self._work(variant, "reference"), file) or Corrected(), file
+
+    def _work(self, variant: Variant, part: str) -> Path:
+        return self.children.work / f"{variant.name}.{part}.tflite"
 
     def _progress(self, what: str) -> Callable[[int, int], None]:
         return lambda done, total: self.observer.stage(what, done, total)

@@ -136,7 +136,7 @@ class Journal:
                 fidelity=None if name == FLOAT32 else found.fidelity,
             )
             self._note(name, *found.notes)
-            self._errors += found.failed
+            self._errors += [reason for reason in found.failed if reason not in self._errors]
         self._skipped(evaluation.skipped)
 
     def timed(self, outcomes: Iterable[tuple[str, Latency | UserError]], warnings: Sequence[str]) -> None:

@@ -148,17 +148,18 @@ class Examined(Frozen):
 
 
 class Prepare(Frozen):
-    """Calibrate the float file ``model`` by ``method`` (``None``: the dataset's), with its weights put on the variant's
-    grid: to ``target``, with ranges; and to ``reference`` the float model that computes the same but for rounding."""
+    """Calibrate the float file ``model`` with its weights put on the variant's grid, by each of ``methods`` (``None``:
+    the dataset's) in one pass over the samples: to the ``targets`` in the same order, with ranges; and to ``reference``
+    the float model that computes the same but for rounding."""
 
     job: Literal["prepare"] = "prepare"
     model: str
     variant: Variant
-    method: RangeMethod | None = None
+    methods: tuple[RangeMethod | None, ...]
+    targets: tuple[str, ...]
+    reference: str
     inputs: tuple[TensorInfo, ...]
     dataset: Dataset
-    target: str
-    reference: str
 
 
 class Prepared(Frozen):

@@ -9,7 +9,7 @@ from pathlib import Path
 from tflite_ptq import atomic
 from tflite_ptq.model.editing import Editable
 from tflite_ptq.model.flatbuffer import describe
-from tflite_ptq.quantize.calibration.assign import ranges_of
+from tflite_ptq.quantize.calibration.assign import needs_histograms, ranges_of
 from tflite_ptq.quantize.correction.decide import MOST_SAMPLES, hold_back
 from tflite_ptq.quantize.correction.samples import as_inputs
 from tflite_ptq.quantize.exclude import excluded_outputs
@@ -25,7 +25,7 @@ _MOST_FOR_TRIAL = 512
 
 
 def prepare(request: Prepare, progress: ReportProgress) -> Prepared:
-    """Writes the float model to quantize, and the float model to correct it against."""
+    """Writes the float models to quantize, and the float model to correct them against."""
     settings = request.dataset.calibration
     assert settings is not None
     path, weights = Path(request.model), request.variant.weighting
@@ -37,15 +37,18 @@ def prepare(request: Prepare, progress: ReportProgress) -> Prepared:
         said.append(f"{len(equalized.pairs)} pairs of layers equalized")
     atomic.write(Path(request.reference), model.to_bytes())
     refs = chosen_samples(request.dataset).calibration
-    if request.method is not None:
-        settings = settings.model_copy(update={"method": request.method})
+    if any(method is not None for method in request.methods):
         refs = tuple(spread(refs, _MOST_FOR_TRIAL))
-    statistics, _ = gathered(model, names, request, refs, settings, lambda ref, reason: None, progress)
-    ranges, _ = ranges_of({model.name(tensor): one for tensor, one in statistics.items()}, settings)
+    asked = [settings if m is None else settings.model_copy(update={"method": m}) for m in request.methods]
+    most = max(asked, key=needs_histograms)
+    statistics, _ = gathered(model, names, request, refs, most, lambda ref, reason: None, progress)
     if not weights.plain:
         said += _weights(model, names, request)
-    model.set_ranges({t: (ranges[model.name(t)].min, ranges[model.name(t)].max) for t in statistics})
-    atomic.write(Path(request.target), model.to_bytes())
+    by_name = {model.name(tensor): one for tensor, one in statistics.items()}
+    for one, target in zip(asked, request.targets, strict=True):
+        ranges, _ = ranges_of(by_name, one)
+        model.set_ranges({t: (ranges[model.name(t)].min, ranges[model.name(t)].max) for t in statistics})
+        atomic.write(Path(target), model.to_bytes())
     return Prepared(summary="; ".join(said))
 
 
