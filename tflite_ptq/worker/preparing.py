@@ -21,7 +21,7 @@ from tflite_ptq.worker.chosen import chosen_samples
 from tflite_ptq.worker.messages import Prepare, Prepared
 
 _MOST_FOR_TRIAL = 128
-"""On the five MLPerf Tiny models a histogram of more samples moved no range of least error; its cost grows with each."""
+"""On the five MLPerf Tiny models a histogram of more samples moved no range of least error, and each costs time."""
 
 
 def prepare(request: Prepare, progress: ReportProgress) -> Prepared:
