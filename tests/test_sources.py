@@ -155,6 +155,27 @@ def test_source(build: Builder, child: Worker, tmp_path: Path) -> None:
             assert sqnr_db(want, got[name]) > 20, (variant.name, name)
 
 
+def test_python_that_decides_by_a_tensor_is_traced(tmp_path: Path) -> None:
+    """A layer may hold Python ifs on tensors, which only AutoGraph can trace."""
+    import tensorflow as tf
+
+    from tflite_ptq.model import source
+
+    def call(tensors: Any) -> Any:
+        (x,) = tensors
+        if tf.reduce_sum(x) > 0:  # noqa: SIM108
+            y = x + 1
+        else:
+            y = x - 1
+        return {"y": y}
+
+    opened = source._Callable(("x",), (tf.TensorSpec((None, 2), tf.float32),), call, ())
+    source._save(opened, Model(path="m.keras"), tmp_path / "saved")
+    served = tf.saved_model.load(str(tmp_path / "saved")).signatures["serving_default"]
+    found = [served(x=tf.constant([[float(x), 1.0]]))["y"].numpy().tolist() for x in (3, -3)]
+    assert found == [[[4.0, 2.0]], [[-4.0, 0.0]]]
+
+
 @pytest.mark.parametrize(("build", "scheme", "message"), UNQUANTIZABLE)
 def test_what_the_converter_cannot_quantize(
     build: Builder, scheme: str, message: str, child: Worker, tmp_path: Path
