@@ -9,6 +9,7 @@ cache first, and the converter starts only where something has to be converted.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -114,6 +115,8 @@ class _Run:
         with ThreadPoolExecutor(max_workers=1) as converting:
             try:
                 inputs = self._open_and_scan(converting)
+                # From here on a run mostly waits for one child at a time.
+                threading.Thread(target=files.warm_up).start()
                 Building(
                     self.recipe,
                     self.variants,

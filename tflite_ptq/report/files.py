@@ -11,9 +11,6 @@ from pydantic import ValidationError
 
 from tflite_ptq import atomic
 from tflite_ptq.errors import UsageError
-from tflite_ptq.report import junit, markdown
-from tflite_ptq.report.debug_beside import beside
-from tflite_ptq.report.html import page
 from tflite_ptq.result import Report
 from tflite_ptq.timing_result import RawTimings
 
@@ -21,10 +18,31 @@ JSON_NAME = "report.json"
 TIMINGS_NAME = "latency.json"
 _FORMAT: str = Report.model_fields["format"].default
 
+
+# The templates and the plots take half a second to load, which is had for nothing while children work.
+def _markdown(report: Report, run: Path) -> str:
+    from tflite_ptq.report import markdown
+
+    return markdown.render(report)
+
+
+def _html(report: Report, run: Path) -> str:
+    from tflite_ptq.report.debug_beside import beside
+    from tflite_ptq.report.html import page
+
+    return page.render(report, beside(report, run))
+
+
+def _junit(report: Report, run: Path) -> str:
+    from tflite_ptq.report import junit
+
+    return junit.render(report)
+
+
 RENDERED: dict[str, Callable[[Report, Path], str]] = {
-    "report.md": lambda report, _: markdown.render(report),
-    "report.html": lambda report, run: page.render(report, beside(report, run)),
-    "junit.xml": lambda report, _: junit.render(report),
+    "report.md": _markdown,
+    "report.html": _html,
+    "junit.xml": _junit,
 }
 """File name to what renders it from the report and the run's folder, where ``debug`` may have left its findings."""
 
@@ -43,6 +61,16 @@ def write(report: Report, folder: Path) -> None:
     # JSON first: it is the contract, and must not depend on the others' rendering.
     atomic.write(folder / JSON_NAME, _bytes(f"{text}\n"))
     render(report, folder, folder)
+
+
+def warm_up() -> None:
+    """Loads what renders reports, for whoever has time to spare."""
+    from tflite_ptq.report import junit, markdown
+    from tflite_ptq.report.html import page
+
+    del junit
+    markdown.warm_up()
+    page.warm_up()
 
 
 def render(report: Report, run: Path, target: Path) -> None:

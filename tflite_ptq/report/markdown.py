@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -21,6 +22,17 @@ def render(report: Report) -> str:
 
 def fill(template: str, **values: object) -> str:
     """A template of this folder, given the values it asks for."""
+    return _environment().get_template(template).render(dash=units.NOT_MEASURED, **values)
+
+
+def warm_up() -> None:
+    """Compiles the templates."""
+    for template in ("report.md.j2",):
+        _environment().get_template(template)
+
+
+@cache
+def _environment() -> Environment:
     # The result is Markdown, so HTML escaping would show; ``plain`` and ``code`` escape what Markdown reads.
     environment = Environment(
         loader=PackageLoader("tflite_ptq.report", ""),
@@ -55,7 +67,7 @@ def fill(template: str, **values: object) -> str:
         classified=classified,
         confusions=confusions,
     )
-    return environment.get_template(template).render(dash=units.NOT_MEASURED, **values)
+    return environment
 
 
 def plain(text: object) -> str:

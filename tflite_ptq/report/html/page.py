@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from importlib.resources import files as resources
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -14,7 +14,7 @@ from markupsafe import Markup
 from tflite_ptq.recipe.schema import FLOAT32
 from tflite_ptq.report import units
 from tflite_ptq.report.debug_beside import SOURCE, DebugBeside
-from tflite_ptq.report.html import plots, tradeoff
+from tflite_ptq.report.html import plots, svg, tradeoff
 from tflite_ptq.report.html.figures import NONE, Figures
 from tflite_ptq.report.verdict import reasons
 from tflite_ptq.result import GateCheck, Report
@@ -26,15 +26,7 @@ MOST_CONFUSED = 20
 
 def render(report: Report, debug: DebugBeside) -> str:
     """The whole page. What was not measured is left out or a dash; every text is escaped."""
-    environment = Environment(
-        loader=PackageLoader("tflite_ptq.report.html", ""),
-        undefined=StrictUndefined,
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["brief"] = units.brief
+    environment = _environment()
     quality = tradeoff.quality_of(report.variants)
     script = _own("page.js")
     names = [variant.name for variant in report.variants]
@@ -69,6 +61,28 @@ def render(report: Report, debug: DebugBeside) -> str:
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
     return environment.get_template("page.html.j2").render()
+
+
+def warm_up() -> None:
+    """Compiles the templates, and starts what draws the plots."""
+    environment = _environment()
+    for name in environment.list_templates(extensions=("j2",)):
+        environment.get_template(name)
+    svg.warm_up()
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("tflite_ptq.report.html", ""),
+        undefined=StrictUndefined,
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["brief"] = units.brief
+    return environment
 
 
 def _own(name: str) -> str:
