@@ -16,10 +16,11 @@ from tiny_tflite import File, Graph, Op, T
 
 from tflite_ptq.model.editing import Editable
 from tflite_ptq.quantize.correction.bias import one_pass, sequential
-from tflite_ptq.quantize.correction.decide import Corrected, Method, correct, hold_back
+from tflite_ptq.quantize.correction.decide import Corrected, Method, Trial, correct
 from tflite_ptq.quantize.correction.layers import Layer, match
 from tflite_ptq.quantize.correction.response import Geometry, mean_response
 from tflite_ptq.quantize.correction.samples import judged_tensors
+from tflite_ptq.quantize.correction.yardstick import Yardstick, hold_back
 
 Array = NDArray[Any]
 RANDOM = np.random.default_rng(0)
@@ -146,9 +147,8 @@ def positive(count: int, seed: int = 0, width: int = 16) -> list[Array]:
 
 def limits(reference: Editable, samples: list[Array]) -> list[tuple[float, float]]:
     """Of x, t0, t1, by LiteRT with every activation an output."""
-    exposed = Editable(reference.to_bytes())
-    exposed.expose(reference.activations())
-    interpreter = Interpreter(model_content=exposed.to_bytes())
+    every = reference.segment(0, len(reference.nodes()), reference.inputs, reference.activations())
+    interpreter = Interpreter(model_content=every)
     interpreter.allocate_tensors()
     seen: list[list[Array]] = [[] for _ in reference.activations()]
     for x in samples:
@@ -174,7 +174,8 @@ def real_outputs(model: Editable, samples: list[Array]) -> Array:
 
 
 def corrected(reference: Editable, model: Editable, samples: list[Array], *methods: Method) -> Corrected:
-    return correct(reference, model.to_bytes(), ["x"], [{"x": x} for x in samples], methods)
+    yardstick = Yardstick(reference, ["x"], [{"x": x} for x in samples])
+    return correct(Trial(yardstick, model.to_bytes(), methods))
 
 
 @pytest.mark.parametrize("bias", [True, False])

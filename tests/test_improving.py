@@ -2,8 +2,7 @@
 
 import pytest
 
-from tflite_ptq.improving import surely_closer
-from tflite_ptq.worker.messages import Corrected
+from tflite_ptq.quantize.correction.closer import surely_closer
 
 
 @pytest.mark.parametrize(
@@ -26,4 +25,4 @@ from tflite_ptq.worker.messages import Corrected
     ],
 )
 def test_surely_closer(one: tuple[float, ...], other: tuple[float, ...], expected: bool) -> None:
-    assert surely_closer(Corrected(closeness_db=one), Corrected(closeness_db=other)) is expected
+    assert surely_closer(one, other) is expected

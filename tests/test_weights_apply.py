@@ -101,12 +101,10 @@ def test_compensation_without_samples_is_refused(tmp_path: Path) -> None:
 
 
 def ranges(model: Editable, samples: list[list[NDArray[np.float32]]]) -> dict[int, tuple[float, float]]:
-    from tflite_ptq.model.tap import Tap
+    from tflite_ptq.model.tap import watching
 
     watched = model.activations()
-    exposed = Editable(model.to_bytes())
-    exposed.expose(watched)
-    tap = Tap(exposed.to_bytes(), model.inputs, watched)
+    tap = watching(model, watched)
     low, high = np.zeros(len(watched)), np.zeros(len(watched))
     for sample in samples:
         tap.run(sample)

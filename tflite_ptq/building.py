@@ -59,6 +59,8 @@ class _Begun:
     variant: Variant | None
     key: Key
     state: Built | Future[Converted]
+    calibrated: bool = False
+    """With the ranges of our own calibrator."""
 
 
 @dataclass(frozen=True)
@@ -82,12 +84,13 @@ class Building:
         shared = tuple(variant for variant in self.variants if self._shares_calibration(variant))
         float32 = self._begin(None, self.keys.float32(), self._convert, converting)
         begun = {v.name: self._begin_alone(v, converting) for v in self.variants if v not in shared}
-        self._finish(float32, converting)
+        self._finish(float32, None)
         self._examine()
         if shared:
             begun |= self._quantize_all(shared, converting)
+        improving = self._improving(converting)
         for variant in self.variants:
-            self._finish(begun[variant.name], converting)
+            self._finish(begun[variant.name], improving)
         self.journal.lasted("convert", time.monotonic() - started)
 
     def _begin(
@@ -96,10 +99,12 @@ class Building:
         key: Key,
         convert: Callable[[Variant | None], Converted],
         converting: ThreadPoolExecutor,
+        *,
+        calibrated: bool = False,
     ) -> _Begun:
         name = _name(variant)
         built = self.cache.look(key, Built, name, {_MODEL: self._file(name)})
-        return _Begun(variant, key, built or converting.submit(convert, variant))
+        return _Begun(variant, key, built or converting.submit(convert, variant), calibrated)
 
     def _begin_alone(self, variant: Variant, converting: ThreadPoolExecutor) -> _Begun:
         """Without ranges that others share."""
@@ -145,7 +150,7 @@ class Building:
         if calibrated.unserved is None:
             keys = {v.name: self.keys.variant(v, self.journal.samples, sha256_of(target)) for v in variants}
             quantize = partial(self._quantize, calibrated=target)
-            return {v.name: self._begin(v, keys[v.name], quantize, converting) for v in variants}
+            return {v.name: self._begin(v, keys[v.name], quantize, converting, calibrated=True) for v in variants}
         for variant in variants:
             self.journal.note(
                 variant.name, f"calibrated by TFLiteConverter (engine tflite) because {calibrated.unserved}"
@@ -187,7 +192,7 @@ class Building:
         atomic.write(self._file(FLOAT32), source.read_bytes())
         return Converted()
 
-    def _finish(self, begun: _Begun, converting: ThreadPoolExecutor) -> None:
+    def _finish(self, begun: _Begun, improving: Improving | None) -> None:
         variant, name = begun.variant, _name(begun.variant)
         file = self._file(name)
         with self.journal.guarding(name, fatal=variant is None):
@@ -197,7 +202,10 @@ class Building:
             else:
                 converted = begun.state.result()
                 self.journal.converted(name, file, converted)
-                corrected, notes = self._improved(variant, converting)
+                corrected: Corrected | None = None
+                notes: tuple[str, ...] = ()
+                if variant is not None and improving is not None:
+                    corrected, notes = improving.improve(variant, file, calibrated=begun.calibrated)
                 made = converted.model_copy(update={"calibration_s": None})  # of this run, not of those to come
                 built = Built(converted=made, corrected=corrected, notes=notes)
                 self.cache.keep(begun.key, built, {_MODEL: file})
@@ -220,14 +228,11 @@ class Building:
         )
         self.journal.audited(name, audited)
 
-    def _improved(
-        self, variant: Variant | None, converting: ThreadPoolExecutor
-    ) -> tuple[Corrected | None, tuple[str, ...]]:
+    def _improving(self, converting: ThreadPoolExecutor) -> Improving | None:
         dataset = self.recipe.dataset
-        if variant is None or dataset is None or dataset.calibration is None:
-            return None, ()
-        improving = Improving(self.inputs, dataset, self._file(FLOAT32), self.children, self.observer, converting)
-        return improving.improve(variant, self._file(variant.name))
+        if dataset is None or dataset.calibration is None:
+            return None
+        return Improving(self.inputs, dataset, self._file(FLOAT32), self.children, self.observer, converting)
 
     def _file(self, name: str) -> Path:
         return self.folder / f"{name}.tflite"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tflite_ptq.errors import MeasurementError
 from tflite_ptq.model.editing import Affine, Editable
-from tflite_ptq.model.tap import Tap
+from tflite_ptq.model.tap import watching
 
 Array = NDArray[np.generic]
 Floats = NDArray[np.float64]
@@ -138,8 +138,8 @@ def tensor_errors(
 
     Raises ``MeasurementError`` where LiteRT cannot run a model or an activation holds NaN.
     """
-    left = _exposing(reference, [pair.reference for pair in watched])
-    right = _exposing(quantized, [pair.quantized for pair in watched])
+    left = watching(reference, [pair.reference for pair in watched])
+    right = watching(quantized, [pair.quantized for pair in watched])
     sums = [ErrorSums(quantized.affine(pair.quantized), quantized.dtype(pair.quantized)) for pair in watched]
     for number, (real, own) in enumerate(samples):
         left.run(real)
@@ -156,9 +156,3 @@ def weight_sqnr_db(weights: Floats, quantized: Floats) -> float | None:
     """10 log10(sum of weights^2 / sum of (weights - quantized)^2), real values; ``None`` where it is not finite."""
     signal, noise = float(np.vdot(weights, weights)), float(np.sum((weights - quantized) ** 2))
     return 10 * math.log10(signal / noise) if signal > 0 and noise > 0 else None
-
-
-def _exposing(model: Editable, tensors: Sequence[int]) -> Tap:
-    exposed = Editable(model.to_bytes())
-    exposed.expose(tensors)
-    return Tap(exposed.to_bytes(), model.inputs, tensors)

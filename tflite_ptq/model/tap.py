@@ -1,4 +1,4 @@
-"""A LiteRT interpreter whose intermediate activations can be read: of a model whose outputs were extended."""
+"""A LiteRT interpreter whose intermediate activations can be read: they are its model's outputs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from numpy.typing import NDArray
 
 from tflite_ptq.errors import MeasurementError
+from tflite_ptq.model.editing import Editable
 
 Array = NDArray[np.generic]
 
@@ -55,3 +56,9 @@ class Tap:
     def view(self, position: int) -> Array:
         """The tensor watched at ``position``: memory of the interpreter, valid until the next run; do not keep it."""
         return self._views[position]()
+
+
+def watching(model: Editable, tensors: Sequence[int]) -> Tap:
+    """A tap of the whole model on ``tensors``, in that order. Raises ``MeasurementError`` as ``Tap`` does."""
+    distinct = tuple(dict.fromkeys(tensors))
+    return Tap(model.segment(0, len(model.nodes()), model.inputs, distinct), model.inputs, tensors)

@@ -1,4 +1,4 @@
-"""The runtime child's calibration and correction jobs."""
+"""The runtime child's calibration job."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from tflite_ptq import atomic
 from tflite_ptq.data.finding import Finding
 from tflite_ptq.data.index import SampleRef
 from tflite_ptq.data.reader import Reader, stream
-from tflite_ptq.errors import MeasurementError
 from tflite_ptq.measure.environment import cores
 from tflite_ptq.model.editing import Editable
 from tflite_ptq.model.flatbuffer import describe
@@ -20,15 +19,12 @@ from tflite_ptq.quantize.calibration.collect import collect
 from tflite_ptq.quantize.calibration.health import Concatenation, extreme, ill_matched, observed, outliers, saturated
 from tflite_ptq.quantize.calibration.settling import Checkpoint, settling, settling_finding
 from tflite_ptq.quantize.calibration.statistics import Gather, TensorStatistics
-from tflite_ptq.quantize.correction import decide
-from tflite_ptq.quantize.correction.decide import MOST_SAMPLES
-from tflite_ptq.quantize.correction.samples import Sample
-from tflite_ptq.recipe.dataset import Calibration, Dataset
-from tflite_ptq.result import Correction, LayerCorrection, SkippedSample, TensorInfo
+from tflite_ptq.recipe.dataset import Calibration
+from tflite_ptq.result import SkippedSample
 from tflite_ptq.worker.child import ReportProgress
 from tflite_ptq.worker.chosen import chosen_samples
 from tflite_ptq.worker.examining import MOST_EXAMINED
-from tflite_ptq.worker.messages import Calibrate, Calibrated, Correct, Corrected, Prepare
+from tflite_ptq.worker.messages import Calibrate, Calibrated, Prepare
 
 
 def calibrate(request: Calibrate, progress: ReportProgress) -> Calibrated:
@@ -118,47 +114,6 @@ def _outliers(statistics: Mapping[str, TensorStatistics]) -> tuple[Finding, ...]
     return extreme(outliers(seen))
 
 
-def correction_samples(dataset: Dataset, inputs: tuple[TensorInfo, ...], most: int) -> list[Sample]:
-    """At most so many calibration samples, spread over all of them, in memory."""
-    refs = chosen_samples(dataset).calibration
-    return [
-        s
-        for _, s in stream(Reader(dataset, inputs), spread(refs, most), dataset.on_bad_sample, lambda ref, reason: None)
-    ]
-
-
 def spread(refs: Sequence[SampleRef], most: int) -> Sequence[SampleRef]:
     """At most so many of them, evenly spread."""
     return refs[:: max(1, len(refs) // most)][:most]
-
-
-def correct(request: Correct) -> Corrected:
-    """Replaces the quantized file by a corrected one where that brings its outputs closer to the float model's."""
-    reference_path, path = Path(request.reference), Path(request.model)
-    reference = Editable(reference_path.read_bytes())
-    unserved = reference.why_not_editable()
-    if unserved is not None:
-        return Corrected(unserved=unserved)
-    samples = correction_samples(request.dataset, request.inputs, MOST_SAMPLES)
-    names = [info.name for info in describe(reference_path).inputs]
-    quantized = path.read_bytes()
-    try:
-        found = decide.correct(reference, quantized, names, samples, request.methods)
-    except MeasurementError as error:  # the audit, which runs the file as it is, judges whether it is of use
-        return Corrected(unserved=str(error))
-    if found.data != quantized:
-        atomic.write(path, found.data)
-    return Corrected(
-        closeness_db=found.closeness_db,
-        correction=Correction(
-            method=found.method,
-            sqnr_before_db=found.sqnr_before_db,
-            sqnr_after_db=found.sqnr_after_db,
-            held_back_samples=found.held_back,
-            held_back=found.held_back < len(samples),
-            layers=tuple(
-                LayerCorrection(layer=one.layer, op=one.kind, status=one.status, reason=one.reason)
-                for one in found.decisions
-            ),
-        ),
-    )

@@ -169,11 +169,13 @@ class Prepared(Frozen):
 
 
 class Correct(Frozen):
-    """Correct the biases of the quantized file ``model`` in place, against the float file ``reference``."""
+    """Correct the biases of the quantized file ``model`` in place, against the float file ``reference``; of one of
+    ``others`` instead, where that is surely closer: the same model with other ranges."""
 
     job: Literal["correct"] = "correct"
     reference: str
     model: str
+    others: tuple[str, ...] = ()
     methods: tuple[Literal["one-pass", "sequential"], ...]
     inputs: tuple[TensorInfo, ...]
     dataset: Dataset
@@ -181,10 +183,13 @@ class Correct(Frozen):
 
 class Corrected(Frozen):
     """What the correction did; ``None`` with the reason where it could not work on the model. ``closeness_db``: the
-    SQNR of the outputs afterwards, of each sample held back."""
+    SQNR of the outputs afterwards, of each sample held back. ``tried_db``: its mean for the file and each of the
+    others, before layers are taken back; ``chosen`` is the place of the one that was kept."""
 
     correction: Correction | None = None
     closeness_db: tuple[float, ...] = ()
+    tried_db: tuple[float, ...] = ()
+    chosen: int = 0
     unserved: str | None = None
 
 

@@ -10,14 +10,16 @@ from tflite_ptq import atomic
 from tflite_ptq.model.editing import Editable
 from tflite_ptq.model.flatbuffer import describe
 from tflite_ptq.quantize.calibration.assign import needs_histograms, ranges_of
-from tflite_ptq.quantize.correction.decide import MOST_SAMPLES, hold_back
+from tflite_ptq.quantize.correction.decide import MOST_SAMPLES
 from tflite_ptq.quantize.correction.samples import as_inputs
+from tflite_ptq.quantize.correction.yardstick import hold_back
 from tflite_ptq.quantize.exclude import excluded_outputs
 from tflite_ptq.quantize.weights.apply import prepare_weights
 from tflite_ptq.quantize.weights.equalization import equalize
-from tflite_ptq.worker.calibrating import correction_samples, gathered, spread
+from tflite_ptq.worker.calibrating import gathered, spread
 from tflite_ptq.worker.child import ReportProgress
 from tflite_ptq.worker.chosen import chosen_samples
+from tflite_ptq.worker.correcting import correction_samples
 from tflite_ptq.worker.messages import Prepare, Prepared
 
 _MOST_FOR_TRIAL = 128

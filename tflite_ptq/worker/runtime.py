@@ -20,10 +20,11 @@ from tflite_ptq.model.interpreter import Runner
 from tflite_ptq.model.signature import kind, read_inputs
 from tflite_ptq.quantize.audit import audit, findings, quantized_parts
 from tflite_ptq.result import Frozen, TensorInfo
-from tflite_ptq.worker.calibrating import calibrate, correct
+from tflite_ptq.worker.calibrating import calibrate
 from tflite_ptq.worker.child import ReportProgress, serve
 from tflite_ptq.worker.chosen import chosen_samples
 from tflite_ptq.worker.comparing import compare_layers, compare_outputs
+from tflite_ptq.worker.correcting import correct
 from tflite_ptq.worker.debug_messages import CompareLayers, CompareOutputs
 from tflite_ptq.worker.examining import examine
 from tflite_ptq.worker.hashing import sample_hashes
@@ -45,7 +46,7 @@ from tflite_ptq.worker.messages import (
 )
 from tflite_ptq.worker.preparing import prepare
 
-_EVALUATION = "tflite_ptq.worker.evaluating"
+_EVALUATION = ("tflite_ptq.worker.evaluating", "sklearn.metrics")
 """Half a second of imports (SciPy's statistics), loaded aside once the samples are scanned: a run whose figures come
 from the cache does not wait for them, and another has them before its first model is there."""
 
@@ -90,7 +91,7 @@ def _scan(request: Scan) -> Scanned:
         return scanned
     memory = Path(request.memory) if request.memory is not None else None
     hashes = sample_hashes(chosen, memory)
-    threading.Thread(target=importlib.import_module, args=(_EVALUATION,), daemon=True).start()
+    threading.Thread(target=lambda: [*map(importlib.import_module, _EVALUATION)], daemon=True).start()
     return scanned.model_copy(update={"hashes": hashes})
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tflite_ptq.model.editing import Editable
-from tflite_ptq.model.tap import Tap
+from tflite_ptq.model.tap import watching
 from tflite_ptq.quantize.calibration.health import Saturation
 
 _STEPS = 255
@@ -24,9 +24,7 @@ def clipped_on(
     A value counts from half an int8 step, (max - min) / 255 / 2, beyond the range, zero being part of every range.
     """
     watched = tuple(ranges)
-    exposed = Editable(model.to_bytes())
-    exposed.expose(watched)
-    tap = Tap(exposed.to_bytes(), model.inputs, watched)
+    tap = watching(model, watched)
     bounds = [(min(low, 0.0), max(high, 0.0)) for low, high in ranges.values()]
     margins = [(high - low) / _STEPS / 2 for low, high in bounds]
     below, above, total = np.zeros(len(watched)), np.zeros(len(watched)), np.zeros(len(watched))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tflite_ptq.model.editing import Editable
 from tflite_ptq.model.reductions import reducible
-from tflite_ptq.model.tap import Tap
+from tflite_ptq.model.tap import Tap, watching
 from tflite_ptq.quantize.calibration.statistics import Gather, TensorStatistics
 
 Array = NDArray[np.generic]
@@ -58,7 +58,7 @@ def observers(model: Editable, watched: Sequence[int], gather: Gather) -> Callab
     """
 
     def exposed() -> Tap:
-        return Tap(model.segment(0, len(model.nodes()), model.inputs, watched), model.inputs, watched)
+        return watching(model, watched)
 
     shapes = [model.shape(tensor) for tensor in watched]
     if gather == Gather() and watched and all(map(reducible, shapes)):

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tflite_ptq.model.affine import quantize
 from tflite_ptq.model.editing import Editable
-from tflite_ptq.model.tap import Tap
+from tflite_ptq.model.tap import watching
 
 Array = NDArray[np.generic]
 Sample = Mapping[str, Array]
@@ -62,8 +62,7 @@ class Outputs:
 
     def __init__(self, model: Editable, tensors: Sequence[int] | None = None) -> None:
         wanted = model.outputs if tensors is None else tuple(tensors)
-        distinct = tuple(dict.fromkeys(wanted))
-        self._tap = Tap(model.segment(0, len(model.nodes()), model.inputs, distinct), model.inputs, wanted)
+        self._tap = watching(model, wanted)
         self._affine = [model.affine(tensor) for tensor in wanted]
 
     def __call__(self, inputs: Sequence[Array]) -> list[Floats]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tflite_ptq.model.editing import Editable
-from tflite_ptq.model.tap import Tap
+from tflite_ptq.model.tap import Tap, watching
 from tflite_ptq.quantize.correction.layers import Layer
 from tflite_ptq.quantize.correction.response import Floats
 
@@ -36,9 +36,7 @@ def samples_that_fit(model: Editable, wanted: int) -> int:
 def mean_maps(model: Editable, tensors: Collection[int], inputs: Sequence[Sequence[Array]]) -> dict[int, Floats]:
     """The mean over samples of each of a float model's tensors, without the batch. ``inputs`` as for ``walk``."""
     watched = sorted(tensors)
-    exposed = Editable(model.to_bytes())
-    exposed.expose(watched)
-    tap = Tap(exposed.to_bytes(), model.inputs, watched)
+    tap = watching(model, watched)
     total = {tensor: np.zeros(model.shape(tensor)[1:], np.float64) for tensor in watched}
     for sample in inputs:
         tap.run(sample)

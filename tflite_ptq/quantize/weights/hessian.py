@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tflite_ptq.model.editing import Editable
-from tflite_ptq.model.tap import Tap
+from tflite_ptq.model.tap import watching
 from tflite_ptq.quantize.weights.linear import Linear
 from tflite_ptq.quantize.weights.ranges import Floats
 
@@ -107,10 +107,8 @@ def why_no_hessian(layer: Linear) -> str | None:
 
 
 def _one_pass(model: Editable, layers: Sequence[Linear], samples: Sequence[Sequence[Array]]) -> dict[str, Moments]:
-    exposed = Editable(model.to_bytes())
     watched = tuple(dict.fromkeys(layer.input for layer in layers))
-    exposed.expose(watched)
-    tap = Tap(exposed.to_bytes(), model.inputs, watched)
+    tap = watching(model, watched)
     sums = [_Sum(layer) for layer in layers]
     for turn, sample in enumerate(samples):
         tap.run(sample)

@@ -1,0 +1,25 @@
+"""When one way to make a variant counts as closer to float32 than another: by paired differences, beyond chance."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+
+_STANDARD_ERRORS = 2.0
+
+
+def surely_closer(one: Sequence[float], other: Sequence[float]) -> bool:
+    """Whether outputs of closeness ``one`` (SQNR in dB by sample held back) are closer to float32 than those of
+    ``other`` on the same samples, by more than chance: the mean of the paired differences beyond two of its standard
+    errors, and no more noise in all. The second because clipping may serve most samples a little and one very badly,
+    which a mean of logarithms forgives."""
+    if len(one) != len(other) or len(one) < 2 or _noise(one) > _noise(other):
+        return False
+    gains = [a - b for a, b in zip(one, other, strict=True)]
+    return statistics.fmean(gains) > _STANDARD_ERRORS * statistics.stdev(gains) / math.sqrt(len(gains))
+
+
+def _noise(closeness_db: Sequence[float]) -> float:
+    """Over all samples held back, relative to the power of the outputs."""
+    return math.fsum(10 ** (-value / 10) for value in closeness_db)

@@ -1,0 +1,77 @@
+"""The runtime child's correction job: which of several files of a variant comes closest to float32, and its biases."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tflite_ptq import atomic
+from tflite_ptq.data.reader import Reader, stream
+from tflite_ptq.errors import MeasurementError
+from tflite_ptq.model.editing import Editable
+from tflite_ptq.model.flatbuffer import describe
+from tflite_ptq.quantize.correction import decide
+from tflite_ptq.quantize.correction.closer import surely_closer
+from tflite_ptq.quantize.correction.decide import MOST_SAMPLES, Trial
+from tflite_ptq.quantize.correction.samples import Sample
+from tflite_ptq.quantize.correction.yardstick import Yardstick
+from tflite_ptq.recipe.dataset import Dataset
+from tflite_ptq.result import Correction, LayerCorrection, TensorInfo
+from tflite_ptq.worker.calibrating import spread
+from tflite_ptq.worker.chosen import chosen_samples
+from tflite_ptq.worker.messages import Correct, Corrected
+
+
+def correct(request: Correct) -> Corrected:
+    """Replaces the quantized file by the closest of those it is tried against, corrected where that helps."""
+    reference_path, path = Path(request.reference), Path(request.model)
+    reference = Editable(reference_path.read_bytes())
+    unserved = reference.why_not_editable()
+    if unserved is not None:
+        return Corrected(unserved=unserved)
+    samples = correction_samples(request.dataset, request.inputs, MOST_SAMPLES)
+    yardstick = Yardstick(reference, [info.name for info in describe(reference_path).inputs], samples)
+    quantized = [path.read_bytes(), *(Path(other).read_bytes() for other in request.others)]
+    try:
+        trials = [Trial(yardstick, data, request.methods) for data in quantized]
+        chosen = _closest(trials)
+        found = decide.correct(trials[chosen])
+    except MeasurementError as error:  # the audit, which runs the file as it is, judges whether it is of use
+        return Corrected(unserved=str(error))
+    if found.data != quantized[0]:
+        atomic.write(path, found.data)
+    return Corrected(
+        closeness_db=found.closeness_db,
+        chosen=chosen,
+        tried_db=tuple(float(np.mean(trial.closeness_db)) for trial in trials),
+        correction=Correction(
+            method=found.method,
+            sqnr_before_db=found.sqnr_before_db,
+            sqnr_after_db=found.sqnr_after_db,
+            held_back_samples=found.held_back,
+            held_back=found.held_back < len(samples),
+            layers=tuple(
+                LayerCorrection(layer=one.layer, op=one.kind, status=one.status, reason=one.reason)
+                for one in found.decisions
+            ),
+        ),
+    )
+
+
+def _closest(trials: Sequence[Trial]) -> int:
+    best = 0
+    for place, trial in enumerate(trials):
+        if surely_closer(trial.closeness_db, trials[best].closeness_db):
+            best = place
+    return best
+
+
+def correction_samples(dataset: Dataset, inputs: tuple[TensorInfo, ...], most: int) -> list[Sample]:
+    """At most so many calibration samples, spread over all of them, in memory."""
+    refs = chosen_samples(dataset).calibration
+    return [
+        s
+        for _, s in stream(Reader(dataset, inputs), spread(refs, most), dataset.on_bad_sample, lambda ref, reason: None)
+    ]
