@@ -20,7 +20,7 @@ from tflite_ptq.quantize.correction.decide import Corrected, Method, Trial, corr
 from tflite_ptq.quantize.correction.layers import Layer, match
 from tflite_ptq.quantize.correction.response import Geometry, mean_response
 from tflite_ptq.quantize.correction.samples import judged_tensors
-from tflite_ptq.quantize.correction.yardstick import Yardstick, hold_back
+from tflite_ptq.quantize.correction.yardstick import Yardstick, folds_of
 
 Array = NDArray[Any]
 RANDOM = np.random.default_rng(0)
@@ -261,22 +261,49 @@ def test_a_correction_that_would_harm_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "fitted", "held"), [(1, 1, 1), (12, 12, 12), (19, 19, 19), (20, 16, 4), (100, 80, 20), (103, 82, 21)]
+    ("count", "in_turn", "fitted_and_held"),
+    [
+        (1, True, [(1, 1)]),
+        (9, True, [(9, 9)]),
+        (10, True, [(8, 2)] * 5),
+        (12, True, [(9, 3), (9, 3), (10, 2), (10, 2), (10, 2)]),
+        (12, False, [(9, 3)]),
+        (59, True, [(47, 12)] * 4 + [(48, 11)]),
+        (60, True, [(48, 12)]),
+        (103, True, [(82, 21)]),
+    ],
 )
-def test_held_back(count: int, fitted: int, held: int) -> None:
+def test_held_back(count: int, in_turn: bool, fitted_and_held: list[tuple[int, int]]) -> None:
     samples: list[dict[str, Array]] = [{"x": np.array(i)} for i in range(count)]
-    first, second = hold_back(samples)
-    assert (len(first), len(second)) == (fitted, held)
-    if fitted < count:
-        assert sorted(int(s["x"]) for s in (*first, *second)) == list(range(count))
+    folds = folds_of(samples, in_turn=in_turn)
+    assert [(len(fold.fitted), len(fold.held)) for fold in folds] == fitted_and_held
+    if count >= 10:
+        for fold in folds:
+            assert sorted(int(s["x"]) for s in (*fold.fitted, *fold.held)) == list(range(count))
+    if len(folds) > 1:
+        assert sorted(int(s["x"]) for fold in folds for s in fold.held) == list(range(count))
 
 
-def test_with_few_samples_all_are_used(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("count", "holds_back"), [(8, False), (20, True)])
+def test_few_samples_are_all_judged_on(count: int, holds_back: bool, tmp_path: Path) -> None:
     chain = two_layers()
-    reference, samples = chain.build(tmp_path), positive(12)
+    reference, samples = chain.build(tmp_path), positive(count)
     model = quantized(chain, limits(reference, samples), tmp_path, "int8", np.floor)
     found = corrected(reference, model, samples, "one-pass")
-    assert (found.method, found.held_back) == ("one-pass", 12)
+    assert (found.method, found.held_back) == ("one-pass", count)
+    assert Yardstick(reference, ["x"], [{"x": x} for x in samples]).holds_back is holds_back
+
+
+def test_what_is_held_back_is_not_measured_on(tmp_path: Path) -> None:
+    """Judged on a sample that no fold may measure on, a fold's correction is that of the other samples alone."""
+    chain = Chain((1, 16), [Dense(normal(4, 16), normal(4), (1, 4))])
+    reference, samples = chain.build(tmp_path), positive(20)
+    model = quantized(chain, limits(reference, samples), tmp_path, "int8", np.floor)
+    trial = Trial(Yardstick(reference, ["x"], [{"x": x} for x in samples]), model.to_bytes(), ("one-pass",))
+    for part, deltas in enumerate(trial.deltas):
+        rest = [x for i, x in enumerate(samples) if i % 5 != part]
+        alone = Trial(Yardstick(reference, ["x"], [{"x": x} for x in rest * 5]), model.to_bytes(), ("one-pass",))
+        np.testing.assert_allclose(deltas["t0"], alone.deltas_by("one-pass", alone.layers, None)["t0"], rtol=1e-6)
 
 
 def test_layers_that_cannot_be_corrected_are_listed(tmp_path: Path) -> None:

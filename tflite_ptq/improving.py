@@ -67,6 +67,7 @@ class Improving:
             reference=str(reference),
             model=str(file),
             others=tuple(map(str, others)),
+            in_turn=variant.weighting.plain,
             methods=methods,
             inputs=self.inputs,
             dataset=self.dataset,

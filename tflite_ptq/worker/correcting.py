@@ -32,7 +32,8 @@ def correct(request: Correct) -> Corrected:
     if unserved is not None:
         return Corrected(unserved=unserved)
     samples = correction_samples(request.dataset, request.inputs, MOST_SAMPLES)
-    yardstick = Yardstick(reference, [info.name for info in describe(reference_path).inputs], samples)
+    names = [info.name for info in describe(reference_path).inputs]
+    yardstick = Yardstick(reference, names, samples, in_turn=request.in_turn)
     quantized = [path.read_bytes(), *(Path(other).read_bytes() for other in request.others)]
     try:
         trials = [Trial(yardstick, data, request.methods) for data in quantized]
@@ -51,7 +52,7 @@ def correct(request: Correct) -> Corrected:
             sqnr_before_db=found.sqnr_before_db,
             sqnr_after_db=found.sqnr_after_db,
             held_back_samples=found.held_back,
-            held_back=found.held_back < len(samples),
+            held_back=yardstick.holds_back,
             layers=tuple(
                 LayerCorrection(layer=one.layer, op=one.kind, status=one.status, reason=one.reason)
                 for one in found.decisions

@@ -170,12 +170,14 @@ class Prepared(Frozen):
 
 class Correct(Frozen):
     """Correct the biases of the quantized file ``model`` in place, against the float file ``reference``; of one of
-    ``others`` instead, where that is surely closer: the same model with other ranges."""
+    ``others`` instead, where that is surely closer: the same model with other ranges. ``in_turn``: each part of few
+    samples may be held back in its turn, as the file was not made by looking at the others."""
 
     job: Literal["correct"] = "correct"
     reference: str
     model: str
     others: tuple[str, ...] = ()
+    in_turn: bool = True
     methods: tuple[Literal["one-pass", "sequential"], ...]
     inputs: tuple[TensorInfo, ...]
     dataset: Dataset

@@ -12,7 +12,7 @@ from tflite_ptq.model.flatbuffer import describe
 from tflite_ptq.quantize.calibration.assign import needs_histograms, ranges_of
 from tflite_ptq.quantize.correction.decide import MOST_SAMPLES
 from tflite_ptq.quantize.correction.samples import as_inputs
-from tflite_ptq.quantize.correction.yardstick import hold_back
+from tflite_ptq.quantize.correction.yardstick import folds_of
 from tflite_ptq.quantize.exclude import excluded_outputs
 from tflite_ptq.quantize.weights.apply import prepare_weights
 from tflite_ptq.quantize.weights.equalization import equalize
@@ -57,7 +57,8 @@ def prepare(request: Prepare, progress: ReportProgress) -> Prepared:
 def _weights(model: Editable, names: Sequence[str], request: Prepare) -> list[str]:
     """Puts the weights of ``model`` on the variant's grid; what was done, in words."""
     variant, weights = request.variant, request.variant.weighting
-    fitted, _ = hold_back(correction_samples(request.dataset, request.inputs, MOST_SAMPLES))
+    samples = correction_samples(request.dataset, request.inputs, MOST_SAMPLES)
+    fitted = folds_of(samples, in_turn=False)[0].fitted
     changes = prepare_weights(
         model,
         as_inputs(model, names, fitted) if weights.rounding == "compensated" else (),

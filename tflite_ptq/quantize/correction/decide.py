@@ -20,6 +20,8 @@ from tflite_ptq.quantize.correction.yardstick import Judge, Yardstick
 
 Method = Literal["one-pass", "sequential"]
 Status = Literal["kept", "refused", "skipped"]
+Deltas = Mapping[str, Floats]
+"""By layer what is to be added to its bias, real values."""
 
 _STANDARD_ERRORS = 3.0
 """How sure a gain on the samples held back must be before a single layer is refused or a method preferred: with tens of
@@ -65,37 +67,37 @@ class Corrected:
 class Trial:
     """A quantized model with the biases of all its layers corrected, by the method that serves it best.
 
-    Of ``methods``, in the order of preference, a later one has to be surely better. ``closeness_db``: the SQNR of the
-    outputs on each sample held back, in dB.
+    Of ``methods``, in the order of preference, a later one has to be surely better. ``deltas`` are those of each fold.
     """
 
     def __init__(self, yardstick: Yardstick, quantized: bytes, methods: Sequence[Method]) -> None:
         self.quantized, self.plain = quantized, Editable(quantized)
         self.layers, self.left = match(yardstick.reference, self.plain)
         self.judge: Judge = yardstick.judge(self.plain)
-        self.before = self.judge(self.plain)
+        self.before = self.judge([self.plain] * len(yardstick.folds))
         self.method: Method | None = None
-        self.deltas: Mapping[str, Floats] = {}
+        self.deltas: Sequence[Deltas] = ()
         self.after = self.before
         self._yardstick = yardstick
         for method in methods if self.layers else ():
-            deltas = self.deltas_by(method, self.layers, fitted=True)
-            noise = self.judge(self.with_biases(deltas))
+            deltas = [self.deltas_by(method, self.layers, fold) for fold in range(len(yardstick.folds))]
+            noise = self.judge([self.with_biases(part) for part in deltas])
             if self.method is None or _lower(noise, self.after, _STANDARD_ERRORS):
                 self.method, self.deltas, self.after = method, deltas, noise
 
     @property
     def closeness_db(self) -> tuple[float, ...]:
-        """Before any layer is taken back; without the correction where that is better."""
+        """The SQNR of the outputs on each sample held back, in dB, before any layer is taken back; that without the
+        correction where it is better."""
         return _closeness(self.after if _lower(self.after, self.before, 1.0) else self.before)
 
-    def deltas_by(self, method: Method, layers: Sequence[Layer], *, fitted: bool) -> Mapping[str, Floats]:
-        """By layer what is to be added to its bias, measured on the samples fitted or on all."""
+    def deltas_by(self, method: Method, layers: Sequence[Layer], fold: int | None) -> Deltas:
+        """By layer what is to be added to its bias, measured on the samples fitted in a fold or on all."""
         yardstick = self._yardstick
         # Both terms of a correction must be means over the same samples: their difference is far smaller than either.
-        samples = yardstick.fitted if fitted else yardstick.samples
+        samples = yardstick.measured(fold)
         most = samples_that_fit(self.plain, len(samples))
-        means = yardstick.means(layers, most, fitted=fitted)
+        means = yardstick.means(layers, most, fold)
         if method == "one-pass":
             return {layer.name: one_pass(layer, means[layer.float_input]) for layer in layers}
         model = self.plain.copy()
@@ -108,7 +110,7 @@ class Trial:
         walk(model, layers, as_inputs(model, yardstick.names, samples[:most]), measured)
         return found
 
-    def with_biases(self, deltas: Mapping[str, Floats]) -> Editable:
+    def with_biases(self, deltas: Deltas) -> Editable:
         """The quantized model with these added to its biases."""
         model = self.plain.copy()
         for layer in self.layers:
@@ -126,7 +128,7 @@ def correct(trial: Trial) -> Corrected:
     data = trial.quantized
     if kept and trial.method is not None:
         layers = [layer for layer in trial.layers if layer.name in kept]
-        data = trial.with_biases(trial.deltas_by(trial.method, layers, fitted=False)).to_bytes()
+        data = trial.with_biases(trial.deltas_by(trial.method, layers, None)).to_bytes()
     before = -float(trial.before.mean())
     return Corrected(data, trial.method if kept else None, tuple(decisions), before, _closeness(after))
 
@@ -147,11 +149,12 @@ def _decided(layer: Layer, trial: Trial, kept: frozenset[str], gain: str) -> Dec
 
 def _choose(trial: Trial) -> tuple[frozenset[str], Floats]:
     """The layers whose correction is kept, and the noise with them: all, less those surely better taken back."""
-    kept = [layer.name for layer in _tried(trial) if np.any(trial.deltas[layer.name])]
+    kept = [layer.name for layer in _tried(trial) if any(np.any(deltas[layer.name]) for deltas in trial.deltas)]
     after = trial.after
     if len(trial.layers) <= _MOST_LAYERS_TRIED:
         for name in list(kept):
-            without = trial.judge(trial.with_biases({k: trial.deltas[k] for k in kept if k != name}))
+            others = [{k: deltas[k] for k in kept if k != name} for deltas in trial.deltas]
+            without = trial.judge([trial.with_biases(part) for part in others])
             if _lower(without, after, _STANDARD_ERRORS):
                 kept.remove(name)
                 after = without

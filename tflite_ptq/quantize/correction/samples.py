@@ -75,17 +75,26 @@ class Outputs:
         return found
 
 
-def noise(reference: Sequence[Sequence[Floats]], outputs: Outputs, inputs: Sequence[Sequence[Array]]) -> Floats:
+def powers_of(reference: Sequence[Sequence[Floats]]) -> Sequence[float]:
+    """The mean power of each output of the float model over samples."""
+    return [max(float(np.mean([np.sum(s[i] ** 2) for s in reference])), 1e-30) for i in range(len(reference[0]))]
+
+
+def noise(
+    reference: Sequence[Sequence[Floats]],
+    powers: Sequence[float],
+    outputs: Outputs,
+    inputs: Sequence[Sequence[Array]],
+) -> Floats:
     """Per sample the sum of squared differences to the float model's outputs, each output over its own power.
 
     Dividing by the mean power of an output makes a vector of large numbers and one of probabilities count alike.
     """
-    power = [max(float(np.mean([np.sum(s[i] ** 2) for s in reference])), 1e-30) for i in range(len(reference[0]))]
     return np.array(
         [
             sum(
-                float(np.sum((want - got) ** 2)) / p
-                for want, got, p in zip(wanted, outputs(sample), power, strict=True)
+                float(np.sum((want - got) ** 2)) / power
+                for want, got, power in zip(wanted, outputs(sample), powers, strict=True)
             )
             for wanted, sample in zip(reference, inputs, strict=True)
         ]

@@ -6,62 +6,96 @@ Each is computed once, however many quantized models are held against it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from tflite_ptq.model.editing import Editable
 from tflite_ptq.quantize.correction.layers import Layer
 from tflite_ptq.quantize.correction.response import Floats
-from tflite_ptq.quantize.correction.samples import Outputs, Sample, as_inputs, judged_tensors, noise
+from tflite_ptq.quantize.correction.samples import Outputs, Sample, as_inputs, judged_tensors, noise, powers_of
 from tflite_ptq.quantize.correction.sequential import mean_maps
 
 _FLOOR = 0.01
 """Noise below this share of the typical sample's counts as this: samples that come out all but exact would otherwise
 decide by their logarithm."""
-_LEAST_HELD_BACK = 8
-_HELD_BACK_SHARE = 5
+_PARTS = 5
+_LEAST_HELD_BACK = 12
+_LEAST_SAMPLES = 10
 
-Judge = Callable[[Editable], Floats]
-"""Noise of a quantized model's outputs on each sample held back, in dB; lower is better."""
+Models = Sequence[Editable]
+"""A model for each fold."""
+Judge = Callable[[Models], Floats]
+"""Noise of quantized models' outputs on each sample held back, each by the model of its fold, in dB; lower is better.
+"""
+
+
+@dataclass(frozen=True)
+class Fold:
+    """The samples to measure on, and those held back."""
+
+    fitted: Sequence[Sample]
+    held: Sequence[Sample]
+
+
+def folds_of(samples: Sequence[Sample], *, in_turn: bool) -> tuple[Fold, ...]:
+    """Every fifth sample is held back; each part ``in_turn`` where a fifth is too few to judge by (cross-validation);
+    of a handful, all serve for both."""
+    if len(samples) < _LEAST_SAMPLES:
+        return (Fold(samples, samples),)
+    parts = _PARTS if in_turn and len(samples) < _LEAST_HELD_BACK * _PARTS else 1
+    return tuple(
+        Fold([s for i, s in enumerate(samples) if i % _PARTS != part], samples[part::_PARTS]) for part in range(parts)
+    )
 
 
 class Yardstick:
-    """A float model and the samples to correct by, in memory.
+    """A float model and the samples to correct by, in memory. ``names``: the inputs' names in order."""
 
-    ``names``: the inputs' names in order. ``fitted``: the samples to measure on; ``held``: those held back.
-    """
-
-    def __init__(self, reference: Editable, names: Sequence[str], samples: Sequence[Sample]) -> None:
+    def __init__(
+        self, reference: Editable, names: Sequence[str], samples: Sequence[Sample], *, in_turn: bool = True
+    ) -> None:
         self.reference, self.names, self.samples = reference, names, samples
-        self.fitted, self.held = hold_back(samples)
+        self.folds = folds_of(samples, in_turn=in_turn)
+        self._held = [sample for fold in self.folds for sample in fold.held]
         self._wanted: dict[tuple[int, ...], list[list[Floats]]] = {}
-        self._means: dict[tuple[frozenset[int], int, bool], Mapping[int, Floats]] = {}
+        self._means: dict[tuple[frozenset[int], int, int | None], Mapping[int, Floats]] = {}
+
+    @property
+    def holds_back(self) -> bool:
+        """Whether any sample is judged on that was not measured on."""
+        return self.folds[0].fitted is not self.folds[0].held
 
     def judge(self, plain: Editable) -> Judge:
         """For models that differ from ``plain`` in their biases only."""
         sought, looked_at = judged_tensors(self.reference, plain)
         if sought not in self._wanted:
-            inputs = as_inputs(self.reference, self.names, self.held)
-            self._wanted[sought] = list(map(Outputs(self.reference, sought), inputs))
-        wanted, inputs = self._wanted[sought], as_inputs(plain, self.names, self.held)
-        power = noise(wanted, Outputs(plain, looked_at), inputs)
-        floor = max(float(np.median(power)) * _FLOOR, 1e-30)
-        return lambda model: np.asarray(
-            10 * np.log10(np.maximum(noise(wanted, Outputs(model, looked_at), inputs), floor))
-        )
+            held = as_inputs(self.reference, self.names, self._held)
+            self._wanted[sought] = list(map(Outputs(self.reference, sought), held))
+        wanted, inputs = self._wanted[sought], as_inputs(plain, self.names, self._held)
+        ends = np.cumsum([len(fold.held) for fold in self.folds])
+        parts = [slice(end - len(fold.held), end) for end, fold in zip(ends, self.folds, strict=True)]
 
-    def means(self, layers: Sequence[Layer], most: int, *, fitted: bool) -> Mapping[int, Floats]:
-        """The mean input maps of the layers by tensor: over the samples fitted or over all, ``most`` at most."""
+        powers = powers_of(wanted)
+
+        def noises(models: Models) -> Floats:
+            by_fold = zip(models, parts, strict=True)
+            return np.concatenate(
+                [noise(wanted[part], powers, Outputs(model, looked_at), inputs[part]) for model, part in by_fold]
+            )
+
+        floor = max(float(np.median(noises([plain] * len(self.folds)))) * _FLOOR, 1e-30)
+        return lambda models: np.asarray(10 * np.log10(np.maximum(noises(models), floor)))
+
+    def measured(self, fold: int | None) -> Sequence[Sample]:
+        """The samples to measure on in a fold, or all."""
+        return self.samples if fold is None else self.folds[fold].fitted
+
+    def means(self, layers: Sequence[Layer], most: int, fold: int | None) -> Mapping[int, Floats]:
+        """The mean input maps of the layers by tensor, over ``most`` of the samples ``measured``."""
         tensors = frozenset(layer.float_input for layer in layers)
-        samples = (self.fitted if fitted else self.samples)[:most]
-        key = (tensors, len(samples), fitted)
+        samples = self.measured(fold)[:most]
+        key = (tensors, len(samples), fold)
         if key not in self._means:
             self._means[key] = mean_maps(self.reference, tensors, as_inputs(self.reference, self.names, samples))
         return self._means[key]
-
-
-def hold_back(samples: Sequence[Sample]) -> tuple[Sequence[Sample], Sequence[Sample]]:
-    """(samples to measure on, samples held back): every fifth; all of them twice where that leaves too few."""
-    if len(samples) < _LEAST_HELD_BACK * _HELD_BACK_SHARE // 2:
-        return samples, samples
-    return [s for i, s in enumerate(samples) if i % _HELD_BACK_SHARE], samples[::_HELD_BACK_SHARE]
