@@ -43,8 +43,8 @@ def files(folder: Path) -> dict[str, bytes]:
 
 def test_only_the_new_work_is_done(recipe: Path, convert: Convert, asked: list[str], tmp_path: Path) -> None:
     convert(recipe, "--only", "int8")
-    # int8 is quantized and corrected three times: with the widest ranges, and with two that clip.
-    first = ["audit"] * 2 + ["calibrate", "convert", "evaluate", "examine", "open"] + ["correct", "quantize"] * 3
+    # int8 is quantized three times, with the widest ranges and with two that clip; the closest is corrected.
+    first = ["audit"] * 2 + ["calibrate", "convert", "correct", "evaluate", "examine", "open"] + ["quantize"] * 3
     assert jobs(asked) == sorted([*first, "start converter"])
     found = convert(recipe, "--only", "int8", "--only", "float16")
     assert jobs(asked) == ["audit", "convert", "evaluate", "start converter"]  # float16 alone, from the export kept
