@@ -23,10 +23,7 @@ def _doubts(latency: Latency, processes: Sequence[TimedProcess], precision: floa
     if latency.precision is None:
         yield f"no interval: {len(processes)} of at least {LEAST} processes were timed"
     elif not latency.precise:
-        yield (
-            f"known to ±{100 * latency.precision:.2g} % after {len(processes)} processes, not to ±"
-            f"{100 * precision:.2g} %: raise max_seconds"
-        )
+        yield f"not known to ±{100 * precision:.2g} % when max_seconds were over: raise max_seconds"
     low, high = latency.percentiles_ns["25"], latency.percentiles_ns["75"]
     if high - low > _WIDE * latency.median_ns:
         yield (f"wide spread: the middle half of the inferences took {low / 1000:.4g} to {high / 1000:.4g} µs")

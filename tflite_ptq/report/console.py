@@ -19,6 +19,9 @@ from tflite_ptq.result import GateCheck, Report, VariantResult
 
 _STYLES = {"passed": "bold green", "failed": "bold red", "error": "bold red"}
 
+_MOST_PLACES = 3
+"""A doubt of more medians than this is told with their number: the table beside it shows which."""
+
 
 def render(report: Report, console: Console, folder: str) -> None:
     """Print what a person wants to know first; ``folder`` is where the files of the run are."""
@@ -71,16 +74,21 @@ def print_variants(variants: Sequence[VariantResult], console: Console, yardstic
 
 
 def print_warnings(variants: Sequence[VariantResult], warnings: Sequence[str], console: Console) -> None:
-    """Print why figures are to be doubted: all of them (``warnings``), then one by one."""
-    doubts = [(variant.name, one) for variant in variants for one in variant.latency or () if one.warnings]
-    if not warnings and not doubts:
+    """Print why figures are to be doubted: all of them (``warnings``), then which of them, each doubt once."""
+    timings = [(variant.name, one) for variant in variants for one in variant.latency or ()]
+    doubted: dict[str, list[str]] = {}
+    for name, one in timings:
+        for doubt in one.warnings:
+            doubted.setdefault(doubt, []).append(f"{name}, {units.configuration(one)}")
+    if not warnings and not doubted:
         return
     console.print()
     console.print(Text("Warnings", style="bold yellow"))
     for warning in warnings:
         print_finding("", warning, console)
-    for name, one in doubts:
-        print_finding(f"{name}, {units.configuration(one)}", "; ".join(one.warnings), console)
+    for doubt, places in doubted.items():
+        told = "; ".join(places) if len(places) <= _MOST_PLACES else f"{len(places)} of {len(timings)} medians"
+        print_finding(told, doubt, console)
 
 
 def print_findings(variants: Sequence[VariantResult], errors: Sequence[str], console: Console) -> None:
