@@ -172,3 +172,32 @@ def test_benchmark_compares_files_in_pairs(
     assert second["classes"]["regressed"] == 12
     worst = second["classes"]["regressions"][0]
     assert (worst["sample"], worst["expected"], worst["margin"], worst["thumbnail"]) == ("11.npy", "3", 12, None)
+
+
+@pytest.mark.parametrize(
+    ("latency", "options", "timed"),
+    [
+        ("null", [], []),
+        ("{delegates: xnnpack, threads: [1, 2], runs: 1, max_seconds: 0.1}", [], [("xnnpack", 1), ("xnnpack", 2)]),
+        (
+            "{delegates: xnnpack, threads: [1, 2], runs: 1, max_seconds: 0.1}",
+            ["--delegate", "cpu"],
+            [("cpu", 1), ("cpu", 2)],
+        ),
+        ("null", ["--delegate", "cpu", "--runs", "1", "--max-seconds", "0.1"], [("cpu", 1)]),
+    ],
+)
+def test_benchmark_times_as_the_recipe_says(
+    latency: str,
+    options: list[str],
+    timed: list[tuple[str, int]],
+    two_models: tuple[Path, Path],
+    run: Command,
+    write_recipe: Callable[..., Path],
+) -> None:
+    recipe = write_recipe(two_models[0], None)
+    setting = f"benchmark.latency={latency}"
+    ended = run("benchmark", two_models[0], "--recipe", recipe, "--set", setting, *options, "--json")
+    assert ended.code == 0, ended.err
+    (found,) = json.loads(ended.out)
+    assert [(one["delegate"], one["threads"]) for one in found["latency"] or ()] == timed

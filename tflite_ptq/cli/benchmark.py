@@ -52,7 +52,8 @@ def benchmark_command(
     """Measure size, latency by delegate and threads, and with --recipe accuracy, of .tflite files side by side.
 
     Changes and speedups are against the first file. Files, delegates and threads are timed in turn, each time in a
-    fresh process, until the medians are known to --precision or --max-seconds are over.
+    fresh process, until the medians are known to --precision or --max-seconds are over. What the options leave open is
+    as the recipe's benchmark.latency says.
 
     \b
     Examples:
@@ -79,8 +80,11 @@ def benchmark_command(
         "max_seconds": max_seconds,
     }
     asked = {key: value for key, value in given.items() if value not in (None, ())}
-    settings = None if no_latency else LatencySettings.model_validate(asked)
     loaded = load(recipe, overrides) if recipe else None
+    written = loaded.recipe.benchmark.latency if loaded else LatencySettings()
+    settings = None
+    if not no_latency and (written is not None or asked):
+        settings = LatencySettings.model_validate((written.model_dump() if written else {}) | asked)
     with scratch_folder() as folder, TerminalProgress(quiet=quiet or as_json) as progress:
         compared = benchmarking.benchmark(models, loaded, settings, folder, progress)
     if raw is not None and compared.timings is not None:
