@@ -9,6 +9,7 @@ none of them saw:
 
 SQNR        10 log10(sum of squares of the float outputs / sum of squares of the differences), dB; a difference of
             two with its standard error (jackknife over the samples)
+            before a last softmax as well: there no sample that is undecided outweighs all others
 top-1       where the samples have labels; noise: one standard error of the paired difference
 
 Targets: SQNR never below TFLiteConverter's and above litert-quantizer's; vww at least 36.5 dB; kws and ic top-1 not
@@ -34,7 +35,9 @@ from chosen_arrays import Array, arrays, chosen, write
 from numpy.typing import NDArray
 from side_by_side import Bench, run
 
+from tflite_ptq.model.editing import Editable
 from tflite_ptq.model.flatbuffer import describe
+from tflite_ptq.quantize.correction.samples import judged_tensors
 from tflite_ptq.recipe.loader import load
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -80,12 +83,16 @@ def compare(bench: Bench, model: str, settings: tuple[str, ...]) -> None:
         run([sys.executable, str(BARE / "litert_static.py"), str(float32), calibration, str(files[GOOGLE])])
     held_out = arrays(dataset, inputs, samples.evaluation)
     labels = [ref.label for ref in samples.evaluation]
-    reference = _outputs(float32, held_out)
-    judged = {name: _judge(reference, _outputs(file, held_out), labels) for name, file in files.items()}
+    reference = _outputs(float32.read_bytes(), held_out)
+    judged = {name: _judge(reference, _outputs(file.read_bytes(), held_out), labels) for name, file in files.items()}
+    logits = _before_softmax(float32, files, held_out)
     print(f"{model}: {len(samples.calibration)} samples to calibrate, {len(held_out)} others to judge")
     for name, one in judged.items():
+        before = "" if logits is None else f"   before the softmax {logits[name].sqnr_db:6.2f} dB"
         top1 = "" if one.right is None else f"   top-1 {one.right.mean():.4f}"
-        print(f"    {name:17}{one.sqnr_db:6.2f} dB{top1}")
+        print(f"    {name:17}{one.sqnr_db:6.2f} dB{before}{top1}")
+    if logits is not None and GOOGLE in logits:
+        print(f"    before the softmax against {GOOGLE} {_gain(logits[OURS], logits[GOOGLE])}")
     print(f"    {_correction(out)}")
     _targets(bench, model, judged, None if labels[0] is None else _right(reference, labels))
 
@@ -118,9 +125,23 @@ def _gain(ours: Judged, other: Judged) -> str:
     return f"{ours.sqnr_db - other.sqnr_db:+.2f} dB (+-{float(gains.std()) * math.sqrt(count - 1):.2f})"
 
 
-def _outputs(file: Path, samples: Array) -> list[Reals]:
+def _before_softmax(float32: Path, files: dict[str, Path], samples: Array) -> dict[str, Judged] | None:
+    """The same for the input of a last softmax, which makes much of little where a sample is undecided."""
+    whole = Editable(float32.read_bytes())
+    cut = {}
+    for name, file in files.items():
+        model = Editable(file.read_bytes())
+        sought, found = judged_tensors(whole, model)
+        if found == model.outputs:
+            return None
+        cut[name] = model.segment(0, len(model.nodes()), model.inputs, found)
+    reference = _outputs(whole.segment(0, len(whole.nodes()), whole.inputs, sought), samples)
+    return {name: _judge(reference, _outputs(content, samples), [None]) for name, content in cut.items()}
+
+
+def _outputs(model: bytes, samples: Array) -> list[Reals]:
     """Real values of the one output of each sample."""
-    interpreter = Interpreter(model_path=str(file))
+    interpreter = Interpreter(model_content=model)
     interpreter.allocate_tensors()
     (fed,), (read,) = interpreter.get_input_details(), interpreter.get_output_details()
     found = []

@@ -101,8 +101,8 @@ class LayerCorrection(Frozen):
 class Correction(Frozen):
     """Bias correction of one variant; ``method`` is ``None`` where none was kept.
 
-    SQNR of the outputs against float32 in dB, mean over the ``held_back_samples`` calibration samples that the
-    correction was not computed on (``held_back`` false: too few samples to hold any back, so all served twice).
+    SQNR of the outputs against float32 in dB, mean over the ``held_back_samples`` calibration samples, each judged by a
+    correction that was not computed on it (``held_back`` false: too few to hold any back, so all served twice).
     """
 
     method: Literal["one-pass", "sequential"] | None
