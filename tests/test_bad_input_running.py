@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import re
@@ -22,8 +23,11 @@ from conftest import COMMAND, HERE, Command
 from tiny_tflite import File, Graph, Op, T
 
 from tflite_ptq import pipeline
+from tflite_ptq.errors import WorkerCrash
 from tflite_ptq.model.flatbuffer import describe
 from tflite_ptq.report import outcome_folder
+from tflite_ptq.worker.messages import Done
+from tflite_ptq.worker.process import Worker
 
 REPORTS = ("junit.xml", "report.html", "report.json", "report.md")
 LATENCY = {"latency": {"delegates": ["cpu"], "threads": [1], "runs": 5, "warmup": 0, "precision": 0.9}}
@@ -368,3 +372,21 @@ def test_odd_places(tmp_path: Path, models: Path, write_recipe: Callable[..., Pa
         "manifest.json",
         *REPORTS,
     }
+
+
+def test_a_child_that_died_before_it_was_asked_leaves_nothing_to_complain_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python 3.13 writes what a pipe still holds when it lets go of it, and tells the terminal that it cannot."""
+    complaints: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", complaints.append)
+    worker = Worker("tflite_ptq.no_such_module", tmp_path / "log.txt", 60)
+    worker.start()
+    assert worker._process is not None
+    worker._process.wait()
+    monkeypatch.setattr(worker, "warm_up", lambda: None)
+    with pytest.raises(WorkerCrash, match="latency: the process ended by itself with exit code 1"):
+        worker.ask(Done(result=""), Done, "latency")
+    worker._process = None
+    gc.collect()
+    assert complaints == []

@@ -87,10 +87,14 @@ class Worker:
         self.warm_up()
         process = self._process
         assert process is not None and process.stdin is not None
-        # A child that died before reading shows itself at the next line.
-        with contextlib.suppress(BrokenPipeError):
+        try:
             process.stdin.write(request.model_dump_json() + "\n")
             process.stdin.flush()
+        except BrokenPipeError:
+            # A child that died before reading shows itself at the next line. What it was not told is let go of here:
+            # Python would try once more at its own end, and complain on the terminal.
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()
         while True:
             try:
                 line = self._lines.get(timeout=self._timeout_s)
