@@ -298,6 +298,17 @@ def test_recipe_model_and_samples_that_differ_are_said() -> None:
     )
 
 
+@pytest.mark.parametrize(("now", "warned"), [("12" * 32, True), ("ab" * 32, False), (None, False)])
+def test_as_many_other_samples_are_said(now: str | None, warned: bool) -> None:
+    assert BASE.dataset is not None
+    runs = [
+        BASE.model_copy(update={"dataset": BASE.dataset.model_copy(update={"evaluation_sha256": sha256})})
+        for sha256 in ("ab" * 32, now)
+    ]
+    told = "accuracy and fidelity are of different samples: as many, but not the same names, labels and bytes"
+    assert (told in compared(runs[1], baseline=runs[0]).warnings) is warned
+
+
 @pytest.mark.parametrize(
     ("changes", "warning"),
     [

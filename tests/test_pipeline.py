@@ -114,6 +114,8 @@ def test_report_is_the_contract(whole: Run) -> None:
     ]
     assert report["model"]["outputs"][0]["shape"] == [1, 3]
     assert report["dataset"].pop("findings")[0].startswith("only 12 calibration samples")
+    hashes = {subset: report["dataset"].pop(f"{subset}_sha256") for subset in ("calibration", "evaluation")}
+    assert hashes == json.loads((whole.folder / "out/tiny/manifest.json").read_text(encoding="utf-8"))["samples"]
     assert report["dataset"] == {
         "calibration_samples": 12,
         "evaluation_samples": 2 * EACH - 12,

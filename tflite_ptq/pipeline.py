@@ -220,6 +220,8 @@ def _dataset_info(scanned: Scanned | None) -> DatasetInfo | None:
         evaluation_samples=scanned.evaluation_samples,
         calibration_left_out=scanned.calibration_left_out,
         labelled=scanned.labelled,
+        calibration_sha256=scanned.hashes.calibration,
+        evaluation_sha256=scanned.hashes.evaluation,
     )
 
 

@@ -79,12 +79,15 @@ class SkippedSample(Frozen):
 
 
 class DatasetInfo(Frozen):
-    """What the samples were: how many, and which were left out."""
+    """What the samples were: how many, and which were left out. The hashes are over names, labels and bytes of those
+    chosen; ``None`` where there are none."""
 
     calibration_samples: int
     evaluation_samples: int
     calibration_left_out: int = 0
     labelled: bool = False
+    calibration_sha256: str | None = None
+    evaluation_sha256: str | None = None
     skipped: tuple[SkippedSample, ...] = ()
     findings: tuple[str, ...] = ()
 

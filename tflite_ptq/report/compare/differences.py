@@ -51,8 +51,11 @@ def in_words(found: Sequence[Difference]) -> str:
 def warnings(baseline: Report, candidate: Report, names: Sequence[str]) -> Iterator[str]:
     """What a reader must know before believing a figure of the variants ``names``."""
     counts = [report.dataset.evaluation_samples if report.dataset else 0 for report in (baseline, candidate)]
+    hashes = [report.dataset.evaluation_sha256 if report.dataset else None for report in (baseline, candidate)]
     if counts[0] != counts[1] and all(counts):
         yield f"accuracy and fidelity are of different samples: {counts[0]:,} in the baseline, {counts[1]:,} now"
+    elif hashes[0] != hashes[1] and all(hashes):
+        yield "accuracy and fidelity are of different samples: as many, but not the same names, labels and bytes"
     if candidate.status == "error":
         yield "the candidate's run met an error: what it lacks was not measured"
     ours, theirs = variants_of(baseline), variants_of(candidate)
@@ -77,11 +80,13 @@ def _joined(overrides: Sequence[str]) -> str | None:
     return "; ".join(overrides) or None
 
 
-def _samples(dataset: DatasetInfo | None) -> dict[str, int]:
+def _samples(dataset: DatasetInfo | None) -> dict[str, int | str | None]:
     if dataset is None:
         return {}
     return {
         "calibration samples": dataset.calibration_samples,
         "evaluation samples": dataset.evaluation_samples,
+        "calibration samples (sha256)": dataset.calibration_sha256,
+        "evaluation samples (sha256)": dataset.evaluation_sha256,
         "skipped samples": len(dataset.skipped),
     }
