@@ -26,6 +26,8 @@ Deltas = Mapping[str, Floats]
 _STANDARD_ERRORS = 3.0
 """How sure a gain on the samples held back must be before a single layer is refused or a method preferred: with tens of
 layers tried, two standard errors would refuse some by chance."""
+_LEAST_GAIN = 2.0
+"""Standard errors by which the whole correction must bring the outputs closer to be kept at all."""
 _MOST_LAYERS_TRIED = 64
 MOST_SAMPLES = 256
 """Means settle as 1 / sqrt(n): more samples than this change a bias by less than its own rounding."""
@@ -89,7 +91,7 @@ class Trial:
     def closeness_db(self) -> tuple[float, ...]:
         """The SQNR of the outputs on each sample held back, in dB, before any layer is taken back; that without the
         correction where it is better."""
-        return _closeness(self.after if _lower(self.after, self.before, 1.0) else self.before)
+        return _closeness(self.after if _lower(self.after, self.before, _LEAST_GAIN) else self.before)
 
     def deltas_by(self, method: Method, layers: Sequence[Layer], fold: int | None) -> Deltas:
         """By layer what is to be added to its bias, measured on the samples fitted in a fold or on all."""
@@ -158,7 +160,7 @@ def _choose(trial: Trial) -> tuple[frozenset[str], Floats]:
             if _lower(without, after, _STANDARD_ERRORS):
                 kept.remove(name)
                 after = without
-    return (frozenset(kept), after) if _lower(after, trial.before, 1.0) else (frozenset(), trial.before)
+    return (frozenset(kept), after) if _lower(after, trial.before, _LEAST_GAIN) else (frozenset(), trial.before)
 
 
 def _closeness(noise_db: Floats) -> tuple[float, ...]:
