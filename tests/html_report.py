@@ -165,7 +165,7 @@ def variant(name: str, scheme: str, size_bytes: int, top1: float, ns: tuple[int,
 REPORT = Report(
     recipe=RecipeInfo(
         name="ic",
-        path=f"/work/{HOSTILE}/ic.yaml",
+        path=f"/recipes/{HOSTILE}/ic.yaml",
         sha256="ab" * 32,
         overrides=("gate.int8.size.max_ratio=0.3",),
         text=f"version: 1\nname: ic  # {HOSTILE}\nmodel: {{path: ic.h5}}\n",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
 
@@ -65,10 +66,10 @@ def write(report: Report, folder: Path) -> None:
 
 def warm_up() -> None:
     """Loads what renders reports, for whoever has time to spare."""
-    from tflite_ptq.report import junit, markdown
+    from tflite_ptq.report import markdown
     from tflite_ptq.report.html import page
 
-    del junit
+    import_module("tflite_ptq.report.junit")
     markdown.warm_up()
     page.warm_up()
 

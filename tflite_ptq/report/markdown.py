@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from functools import cache
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 
 from tflite_ptq.report import units
 from tflite_ptq.report.class_tables import MOST_REGRESSIONS, class_table, classified, confusions
 from tflite_ptq.report.columns import columns, sqnr
+from tflite_ptq.report.templates import environment
 from tflite_ptq.result import Report, TensorInfo
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|~#])")
@@ -27,23 +28,14 @@ def fill(template: str, **values: object) -> str:
 
 def warm_up() -> None:
     """Compiles the templates."""
-    for template in ("report.md.j2",):
-        _environment().get_template(template)
+    _environment().get_template("report.md.j2")
 
 
 @cache
 def _environment() -> Environment:
     # The result is Markdown, so HTML escaping would show; ``plain`` and ``code`` escape what Markdown reads.
-    environment = Environment(
-        loader=PackageLoader("tflite_ptq.report", ""),
-        undefined=StrictUndefined,
-        autoescape=False,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["brief"] = units.brief
-    environment.filters.update(
+    made = environment("tflite_ptq.report", autoescape=False)
+    made.filters.update(
         plain=plain,
         code=code,
         size=units.size,
@@ -67,7 +59,7 @@ def _environment() -> Environment:
         classified=classified,
         confusions=confusions,
     )
-    return environment
+    return made
 
 
 def plain(text: object) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import cache, partial
 from importlib.resources import files as resources
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
 from tflite_ptq.recipe.schema import FLOAT32
@@ -16,6 +16,7 @@ from tflite_ptq.report import units
 from tflite_ptq.report.debug_beside import SOURCE, DebugBeside
 from tflite_ptq.report.html import plots, svg, tradeoff
 from tflite_ptq.report.html.figures import NONE, Figures
+from tflite_ptq.report.templates import environment
 from tflite_ptq.report.verdict import reasons
 from tflite_ptq.result import GateCheck, Report
 
@@ -26,11 +27,11 @@ MOST_CONFUSED = 20
 
 def render(report: Report, debug: DebugBeside) -> str:
     """The whole page. What was not measured is left out or a dash; every text is escaped."""
-    environment = _environment()
+    page = _environment()
     quality = tradeoff.quality_of(report.variants)
     script = _own("page.js")
     names = [variant.name for variant in report.variants]
-    environment.globals.update(
+    page.globals.update(
         report=report,
         debug=debug,
         run=Figures(report),
@@ -60,29 +61,20 @@ def render(report: Report, debug: DebugBeside) -> str:
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
-    return environment.get_template("page.html.j2").render()
+    return page.get_template("page.html.j2").render()
 
 
 def warm_up() -> None:
     """Compiles the templates, and starts what draws the plots."""
-    environment = _environment()
-    for name in environment.list_templates(extensions=("j2",)):
-        environment.get_template(name)
+    page = _environment()
+    for name in page.list_templates(extensions=("j2",)):
+        page.get_template(name)
     svg.warm_up()
 
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("tflite_ptq.report.html", ""),
-        undefined=StrictUndefined,
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["brief"] = units.brief
-    return environment
+    return environment("tflite_ptq.report.html", autoescape=True)
 
 
 def _own(name: str) -> str:
