@@ -134,8 +134,8 @@ def _before_softmax(float32: Path, files: dict[str, Path], samples: Array) -> di
         sought, found = judged_tensors(whole, model)
         if found == model.outputs:
             return None
-        cut[name] = model.segment(0, len(model.nodes()), model.inputs, found)
-    reference = _outputs(whole.segment(0, len(whole.nodes()), whole.inputs, sought), samples)
+        cut[name] = model.showing(found)
+    reference = _outputs(whole.showing(sought), samples)
     return {name: _judge(reference, _outputs(content, samples), [None]) for name, content in cut.items()}
 
 

@@ -147,8 +147,7 @@ def positive(count: int, seed: int = 0, width: int = 16) -> list[Array]:
 
 def limits(reference: Editable, samples: list[Array]) -> list[tuple[float, float]]:
     """Of x, t0, t1, by LiteRT with every activation an output."""
-    every = reference.segment(0, len(reference.nodes()), reference.inputs, reference.activations())
-    interpreter = Interpreter(model_content=every)
+    interpreter = Interpreter(model_content=reference.showing(reference.activations()))
     interpreter.allocate_tensors()
     seen: list[list[Array]] = [[] for _ in reference.activations()]
     for x in samples:

@@ -178,6 +178,10 @@ class Editable:
         model.signatureDefs = model.metadata = model.metadataBuffer = None
         return _packed(model)
 
+    def showing(self, tensors: Sequence[int]) -> bytes:
+        """The whole model with these tensors as its outputs, each once, to be run."""
+        return self.segment(0, len(self.nodes()), self.inputs, tuple(dict.fromkeys(tensors)))
+
     def reducing(self, tensors: Sequence[int]) -> tuple[bytes, int]:
         """A model that tells minimum, maximum and sum of float activations instead, and its one output: float32
         ``(3 * T,)``, all minima, all maxima, all sums (see ``model.reductions``)."""

@@ -60,5 +60,4 @@ class Tap:
 
 def watching(model: Editable, tensors: Sequence[int]) -> Tap:
     """A tap of the whole model on ``tensors``, in that order. Raises ``MeasurementError`` as ``Tap`` does."""
-    distinct = tuple(dict.fromkeys(tensors))
-    return Tap(model.segment(0, len(model.nodes()), model.inputs, distinct), model.inputs, tensors)
+    return Tap(model.showing(tensors), model.inputs, tensors)

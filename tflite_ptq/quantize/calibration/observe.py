@@ -65,7 +65,7 @@ def observers(model: Editable, watched: Sequence[int], gather: Gather) -> Callab
         content, output = model.reducing(watched)
         sizes = [math.prod(shape) for shape in shapes]
         return lambda: _LimitsObserver(Tap(content, model.inputs, (output,)), sizes, exposed)
-    content = model.segment(0, len(model.nodes()), model.inputs, watched)
+    content = model.showing(watched)
     return lambda: _ValuesObserver(Tap(content, model.inputs, watched), len(watched), gather)
 
 

@@ -16,8 +16,14 @@ def surely_closer(one: Sequence[float], other: Sequence[float]) -> bool:
     which a mean of logarithms forgives."""
     if len(one) != len(other) or len(one) < 2 or _noise(one) > _noise(other):
         return False
-    gains = [a - b for a, b in zip(one, other, strict=True)]
-    return statistics.fmean(gains) > _STANDARD_ERRORS * statistics.stdev(gains) / math.sqrt(len(gains))
+    return beyond_chance([a - b for a, b in zip(one, other, strict=True)], _STANDARD_ERRORS)
+
+
+def beyond_chance(gains: Sequence[float], standard_errors: float) -> bool:
+    """Whether the mean of paired differences is above zero by more than so many of its standard errors; of one
+    difference alone none is known, and it counts as it is."""
+    error = statistics.stdev(gains) / math.sqrt(len(gains)) if len(gains) > 1 else 0.0
+    return statistics.fmean(gains) > standard_errors * error
 
 
 def _noise(closeness_db: Sequence[float]) -> float:

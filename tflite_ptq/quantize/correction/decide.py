@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -12,11 +11,12 @@ import numpy as np
 from tflite_ptq.model.editing import Editable
 from tflite_ptq.quantize.correction.apply import add_to_bias
 from tflite_ptq.quantize.correction.bias import one_pass, sequential
+from tflite_ptq.quantize.correction.closer import beyond_chance
 from tflite_ptq.quantize.correction.layers import Layer, LeftAlone, match
 from tflite_ptq.quantize.correction.response import Floats
 from tflite_ptq.quantize.correction.samples import as_inputs
 from tflite_ptq.quantize.correction.sequential import samples_that_fit, walk
-from tflite_ptq.quantize.correction.yardstick import Judge, Yardstick
+from tflite_ptq.quantize.correction.yardstick import Yardstick
 
 Method = Literal["one-pass", "sequential"]
 Status = Literal["kept", "refused", "skipped"]
@@ -75,8 +75,7 @@ class Trial:
     def __init__(self, yardstick: Yardstick, quantized: bytes, methods: Sequence[Method]) -> None:
         self.quantized, self.plain = quantized, Editable(quantized)
         self.layers, self.left = match(yardstick.reference, self.plain)
-        self.judge: Judge = yardstick.judge(self.plain)
-        self.before = self.judge([self.plain] * len(yardstick.folds))
+        self.judge, self.before = yardstick.judge(self.plain)
         self.method: Method | None = None
         self.deltas: Sequence[Deltas] = ()
         self.after = self.before
@@ -169,6 +168,4 @@ def _closeness(noise_db: Floats) -> tuple[float, ...]:
 
 def _lower(one: Floats, other: Floats, standard_errors: float) -> bool:
     """Whether ``one`` lies below ``other`` by more than so many standard errors of their paired differences."""
-    gain = other - one
-    error = float(gain.std(ddof=1)) / math.sqrt(len(gain)) if len(gain) > 1 else 0.0
-    return float(gain.mean()) > standard_errors * error
+    return beyond_chance((other - one).tolist(), standard_errors)

@@ -66,8 +66,8 @@ class Yardstick:
         """Whether any sample is judged on that was not measured on."""
         return self.folds[0].fitted is not self.folds[0].held
 
-    def judge(self, plain: Editable) -> Judge:
-        """For models that differ from ``plain`` in their biases only."""
+    def judge(self, plain: Editable) -> tuple[Judge, Floats]:
+        """For models that differ from ``plain`` in their biases only; and what it says of ``plain`` itself."""
         sought, looked_at = judged_tensors(self.reference, plain)
         if sought not in self._wanted:
             held = as_inputs(self.reference, self.names, self._held)
@@ -84,8 +84,13 @@ class Yardstick:
                 [noise(wanted[part], powers, Outputs(model, looked_at), inputs[part]) for model, part in by_fold]
             )
 
-        floor = max(float(np.median(noises([plain] * len(self.folds)))) * _FLOOR, 1e-30)
-        return lambda models: np.asarray(10 * np.log10(np.maximum(noises(models), floor)))
+        of_plain = noises([plain] * len(self.folds))
+        floor = max(float(np.median(of_plain)) * _FLOOR, 1e-30)
+
+        def in_db(power: Floats) -> Floats:
+            return np.asarray(10 * np.log10(np.maximum(power, floor)))
+
+        return (lambda models: in_db(noises(models))), in_db(of_plain)
 
     def measured(self, fold: int | None) -> Sequence[Sample]:
         """The samples to measure on in a fold, or all."""
