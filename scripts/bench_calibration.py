@@ -5,7 +5,7 @@
 Both sides calibrate the same float .tflite on the same samples, which are in memory before the clock starts (repeated
 where a model has fewer than 200); each in a process of its own that is used for one model only, as TensorFlow and
 LiteRT cannot share one. What is timed, from the bytes of the float file to those of the file that holds the ranges:
-ours, ``collect`` and ``set_ranges``; TensorFlow's, ``Calibrator(...).calibrate(...)``, which is what
+ours, ``collect`` and ``with_ranges``; TensorFlow's, ``Calibrator(...).calibrate(...)``, which is what
 ``TFLiteConverter.convert`` runs. A ratio is of the medians, its spread the smallest and largest of a pair.
 
 Ranges: the largest difference of a minimum or maximum relative to its tensor's span, zero included as the quantizer
@@ -67,8 +67,7 @@ def ours(model: bytes, samples: Array, target: Path) -> float:
         cores(),
         lambda done, total: None,
     )
-    editable.set_ranges({tensor: (one.min, one.max) for tensor, one in found.items()})
-    editable.to_bytes()
+    editable.with_ranges({tensor: (one.min, one.max) for tensor, one in found.items()})
     seconds = time.perf_counter() - started
     target.write_text(json.dumps({editable.name(i): (one.min, one.max) for i, one in found.items()}))
     return seconds

@@ -56,7 +56,12 @@ DOORS = {
     },
     "PIL": {"data/", "worker/demo.py"},
     "ai_edge_litert.interpreter": {"model/opening.py", "model/tap.py"},
-    "ai_edge_litert.schema_py_generated": {"model/flatbuffer.py", "model/editing.py", "model/reductions.py"},
+    "ai_edge_litert.schema_py_generated": {
+        "model/flatbuffer.py",
+        "model/packing.py",
+        "model/editing.py",
+        "model/reductions.py",
+    },
     "click": {"cli/"},
     "vl_convert": {"report/html/svg.py"},
     "platformdirs": {"cache/place.py"},

@@ -224,8 +224,8 @@ def with_ranges_of_tensorflow(pair: Pair, overwritten: set[str], scheme: str, fo
     """The model that our way makes of the ranges that TensorFlow's calibrator reads."""
     model = Editable((pair.folder / "litert" / "float32.tflite").read_bytes())
     seen = {n: union(r, pair.ranges[sums(model)[n]]) if n in overwritten else r for n, r in pair.ranges.items()}
-    model.set_ranges({i: seen[model.name(i)] for i in model.activations()})
-    (folder / "calibrated.tflite").write_bytes(model.to_bytes())
+    content = model.with_ranges({i: seen[model.name(i)] for i in model.activations()})
+    (folder / "calibrated.tflite").write_bytes(content)
     variant = Variant.model_validate({"scheme": scheme, "io": "int8" if scheme == "int8" else "int16"})
     target = folder / "made.tflite"
     request = Quantize(calibrated=str(folder / "calibrated.tflite"), variant=variant, target=str(target))

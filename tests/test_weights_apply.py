@@ -134,10 +134,9 @@ def test_tensorflow_finds_the_same_scales_and_codes(
         per_channel=per_channel,
         per_channel_dense=per_channel_dense,
     )
-    model.set_ranges(ranges(model, samples))
     quantized = Editable(
         convert.mlir_quantize(
-            model.to_bytes(),
+            model.with_ranges(ranges(model, samples)),
             input_data_type=tf.int8,
             output_data_type=tf.int8,
             disable_per_channel=not per_channel,

@@ -1,7 +1,7 @@
 """Editing a ``.tflite``: reading constants, writing ranges, weights and biases, exposing activations, cutting segments.
 
-The flatbuffer is unpacked once into schema objects, changed in place and packed again. Only the first subgraph is
-edited; ``why_not_editable`` says what else a file may hold that this module leaves alone.
+The flatbuffer is unpacked into schema objects, which are changed and packed again. Only the first subgraph is edited;
+``why_not_editable`` says what else a file may hold that this module leaves alone.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
 from tflite_ptq.model.flatbuffer import DTYPES, OPERATOR_NAMES
-from tflite_ptq.model.reductions import lean, with_reductions
+from tflite_ptq.model.packing import packed, packed_in_front, unpacked
+from tflite_ptq.model.reductions import with_reductions
 
 Array = NDArray[np.generic]
 
@@ -60,12 +60,12 @@ class Editable:
     """An unpacked ``.tflite``. Tensor indices are those of the first subgraph."""
 
     def __init__(self, data: bytes) -> None:
-        self._model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(bytearray(data), 0))
+        self._file, self._model = data, unpacked(data)
 
     def copy(self) -> Editable:
         """Another of the same content: an edit of one does not show in the other. Far quicker than unpacking again."""
         other = object.__new__(Editable)
-        other._model = _loosened(self._model)
+        other._file, other._model = self._file, _loosened(self._model)
         return other
 
     @property
@@ -151,15 +151,19 @@ class Editable:
 
     def activations(self) -> tuple[int, ...]:
         """Float tensors that an inference computes: the inputs and every operator's outputs, in execution order."""
-        order = [*self.inputs, *(index for node in self.nodes() for index in node.outputs)]
-        return tuple(dict.fromkeys(i for i in order if self.dtype(i) == "float32" and not self.is_constant(i)))
+        computed = (int(index) for operator in self._graph.operators for index in operator.outputs)
+        order = dict.fromkeys((*self.inputs, *computed))
+        return tuple(i for i in order if self.dtype(i) == "float32" and not self.is_constant(i))
 
-    def set_ranges(self, ranges: Mapping[int, tuple[float, float]]) -> None:
-        """Writes ``quantization.min`` and ``.max`` of activations, as TensorFlow's calibrator does."""
+    def with_ranges(self, ranges: Mapping[int, tuple[float, float]]) -> bytes:
+        """The file with ``quantization.min`` and ``.max`` of activations, as TensorFlow's calibrator writes them, to be
+        quantized."""
+        model = _loosened(self._model)
         for tensor, (low, high) in ranges.items():
             parameters = schema.QuantizationParametersT()
             parameters.min, parameters.max = [low], [high]
-            self._graph.tensors[tensor].quantization = parameters
+            model.subgraphs[0].tensors[tensor].quantization = parameters
+        return packed_in_front(model, self._file)
 
     def segment(self, first: int, last: int, inputs: Sequence[int], outputs: Sequence[int]) -> bytes:
         """A model of the operators ``first`` to ``last`` (exclusive) alone, fed at ``inputs``, to be run: what these
@@ -170,23 +174,26 @@ class Editable:
         part.inputs, part.outputs = list(inputs), list(outputs)
         used = {*inputs, *outputs, *(i for operator in part.operators for i in (*operator.inputs, *operator.outputs))}
         no_tensor, no_buffer = schema.TensorT(), schema.BufferT()
-        part.tensors = [lean(tensor) if i in used else no_tensor for i, tensor in enumerate(whole.tensors)]
+        part.tensors = [_lean(tensor) if i in used else no_tensor for i, tensor in enumerate(whole.tensors)]
         read = {whole.tensors[i].buffer for operator in part.operators for i in operator.inputs if i != _ABSENT}
         model = copy.copy(self._model)
         model.subgraphs = [part]
         model.buffers = [buffer if i in read else no_buffer for i, buffer in enumerate(self._model.buffers)]
         model.signatureDefs = model.metadata = model.metadataBuffer = None
-        return _packed(model)
+        return packed(model)
 
     def showing(self, tensors: Sequence[int]) -> bytes:
         """The whole model with these tensors as its outputs, each once, to be run."""
-        return self.segment(0, len(self.nodes()), self.inputs, tuple(dict.fromkeys(tensors)))
+        model, graph = copy.copy(self._model), copy.copy(self._graph)
+        graph.outputs = list(dict.fromkeys(tensors))
+        model.subgraphs, model.signatureDefs = [graph, *self._model.subgraphs[1:]], None
+        return packed_in_front(model, self._file)
 
     def reducing(self, tensors: Sequence[int]) -> tuple[bytes, int]:
         """A model that tells minimum, maximum and sum of float activations instead, and its one output: float32
         ``(3 * T,)``, all minima, all maxima, all sums (see ``model.reductions``)."""
         changed, output = with_reductions(self._model, tensors)
-        return _packed(changed), output
+        return packed_in_front(changed, self._file), output
 
     def add_bias(self, node: Node, value: Array, scale: NDArray[np.float64] | None) -> int:
         """Gives an operator without a bias one, as its last input; ``scale`` where it is quantized. Its index."""
@@ -212,7 +219,7 @@ class Editable:
 
     def to_bytes(self) -> bytes:
         """The packed file."""
-        return _packed(self._model)
+        return packed(self._model)
 
     def why_not_editable(self) -> str | None:
         """What the file holds that calibration and correction cannot follow, in words; ``None`` where nothing."""
@@ -252,9 +259,10 @@ def _loosened(model: Any) -> Any:
     return loose
 
 
-def _packed(model: Any) -> bytes:
-    # A builder that has to grow copies all it holds.
-    size = sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None)
-    builder = flatbuffers.Builder(size + (1 << 18))
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+def _lean(tensor: Any) -> Any:
+    """Without what running does not need and packing pays for."""
+    same = copy.copy(tensor)
+    same.name = None
+    if same.type == schema.TensorType.FLOAT32:
+        same.quantization = None
+    return same

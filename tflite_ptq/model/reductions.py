@@ -32,7 +32,7 @@ def with_reductions(model: Any, tensors: Sequence[int]) -> tuple[Any, int]:
     changed, graph = copy.copy(model), copy.copy(model.subgraphs[0])
     changed.subgraphs, changed.signatureDefs = [graph], None
     changed.buffers, changed.operatorCodes = list(model.buffers), list(model.operatorCodes)
-    graph.tensors, graph.operators = [lean(tensor) for tensor in graph.tensors], list(graph.operators)
+    graph.tensors, graph.operators = list(graph.tensors), list(graph.operators)
     axes = {rank: _axes(changed, graph, rank) for rank in {len(graph.tensors[tensor].shape) for tensor in tensors}}
     found = []
     for kind in (schema.BuiltinOperator.REDUCE_MIN, schema.BuiltinOperator.REDUCE_MAX, schema.BuiltinOperator.SUM):
@@ -49,15 +49,6 @@ def with_reductions(model: Any, tensors: Sequence[int]) -> tuple[Any, int]:
 
 
 _REDUCER = schema.ReducerOptionsT()  # keepDims is False
-
-
-def lean(tensor: Any) -> Any:
-    """Without what running does not need and packing pays for."""
-    same = copy.copy(tensor)
-    same.name = None
-    if same.type == schema.TensorType.FLOAT32:
-        same.quantization = None
-    return same
 
 
 def _tensor(graph: Any, shape: Sequence[int], dtype: int, buffer: int) -> int:

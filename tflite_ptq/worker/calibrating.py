@@ -61,8 +61,7 @@ def calibrate(request: Calibrate, progress: ReportProgress) -> Calibrated:
         *ill_matched(concatenations(model, limits)),
         *_outliers({model.name(tensor): one for tensor, one in statistics.items()}),
     )
-    model.set_ranges(limits)
-    atomic.write(Path(request.target), model.to_bytes())
+    atomic.write(Path(request.target), model.with_ranges(limits))
     return Calibrated(
         skipped=tuple(SkippedSample(sample=name, reason=reason) for name, reason in sorted(skipped.items())),
         findings=(*faults, *(str(finding) for finding in findings)),

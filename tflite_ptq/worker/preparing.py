@@ -49,8 +49,8 @@ def prepare(request: Prepare, progress: ReportProgress) -> Prepared:
     by_name = {model.name(tensor): one for tensor, one in statistics.items()}
     for one, target in zip(asked, request.targets, strict=True):
         ranges, _ = ranges_of(by_name, one)
-        model.set_ranges({t: (ranges[model.name(t)].min, ranges[model.name(t)].max) for t in statistics})
-        atomic.write(Path(target), model.to_bytes())
+        limits = {t: (ranges[model.name(t)].min, ranges[model.name(t)].max) for t in statistics}
+        atomic.write(Path(target), model.with_ranges(limits))
     return Prepared(summary="; ".join(said))
 
 

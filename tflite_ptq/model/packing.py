@@ -1,0 +1,152 @@
+"""Reading a packed ``.tflite`` table by table, and packing a changed model in front of the file that it was read from.
+
+A flatbuffer is packed from its end to its start, and a table points to what lies behind it. A file can therefore be
+kept as it is and continued at its front: the tables that changed are packed there and point to all the others
+(https://flatbuffers.dev/internals/). That is a copy of bytes, where packing anew is Python for every field of every
+table. The tables replaced stay in such a file, unused: it is one to run or to quantize, not one to ship.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import flatbuffers
+from ai_edge_litert import schema_py_generated as schema
+
+_IDENTIFIER = b"TFL3"
+_ALIGNMENT = 16  # of the buffers, by LiteRT's schema: nothing in a .tflite asks for more
+_ROOM = 1 << 18
+
+
+class Stored:
+    """A table of a packed file, as the schema's object of it: each field is read when it is asked for.
+
+    Its fields may be set, to something new; what they hold must not be changed in place.
+    """
+
+    def __init__(self, table: Any) -> None:
+        self.__dict__.update(_table=table, _changed=False)
+
+    def __getattr__(self, field: str) -> Any:
+        if field.startswith("__"):
+            raise AttributeError(field)
+        value = self.__dict__[field] = _read(self.__dict__["_table"], field)
+        return value
+
+    def __setattr__(self, field: str, value: object) -> None:
+        self.__dict__.update({field: value, "_changed": True})
+
+    def __copy__(self) -> Stored:
+        other = Stored(self._table)
+        other.__dict__.update(self.__dict__)
+        return other
+
+    def is_of(self, file: bytes) -> bool:
+        """Whether this is what ``file`` holds, unchanged."""
+        return not self._changed and self._table._tab.Bytes is file
+
+    def Pack(self, builder: Any) -> Any:  # the name that the schema's own objects have
+        """The table's offset in ``builder``, which may hold it already."""
+        if isinstance(builder, _InFront) and self.is_of(builder.file):
+            return builder.offset(self._table._tab.Pos)
+        plain = _plain(self._table)
+        for field in vars(plain):
+            setattr(plain, field, getattr(self, field))
+        return plain.Pack(builder)
+
+
+def unpacked(file: bytes) -> Any:
+    """The schema's ``ModelT``, whose subgraphs are ``SubGraphT``; all other tables are ``Stored``."""
+    model = _filled(schema.Model.GetRootAs(file, 0))
+    model.subgraphs = [_filled(stored._table) for stored in model.subgraphs]
+    return model
+
+
+def packed(model: Any) -> bytes:
+    """The file of a model, with nothing in it that the model does not hold."""
+    # A builder that has to grow copies all it holds.
+    size = sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None)
+    return _finished(_Builder(size + _ROOM), model)
+
+
+def packed_in_front(model: Any, file: bytes) -> bytes:
+    """The file of a model that was read from ``file``, continued at its front.
+
+    Packed anew where a buffer of the file was replaced: weights that nothing uses are not worth keeping.
+    """
+    kept = {id(buffer._table) for buffer in _stored(model.buffers) if buffer.is_of(file)}
+    if len(kept) < schema.Model.GetRootAs(file, 0).BuffersLength():
+        return packed(model)
+    return _finished(_InFront(file), model)
+
+
+class _Builder(flatbuffers.Builder):  # type: ignore[misc]  # flatbuffers has no types
+    """One that aligns bytes as the schema asks of a buffer's (``force_align``), which Python's leaves out: kernels on
+    microcontrollers read weights and biases where they lie in the file."""
+
+    def StartVector(self, size: int, count: int, alignment: int) -> int:  # flatbuffers' name
+        """As flatbuffers' own."""
+        return int(super().StartVector(size, count, _ALIGNMENT if size == 1 else alignment))
+
+
+class _InFront(_Builder):
+    """A builder that holds a whole file already."""
+
+    def __init__(self, file: bytes) -> None:
+        self._behind = len(file) + -len(file) % _ALIGNMENT  # its alignments hold when its end is aligned
+        super().__init__(self._behind + _ROOM)
+        self.file = file
+        self.minalign = _ALIGNMENT
+        self.head -= self._behind
+        self.Bytes[self.head : self.head + len(file)] = file
+
+    def offset(self, position: int) -> int:
+        """Of what lies at ``position`` of the file, counted from the end as builders do."""
+        return self._behind - position
+
+
+def _finished(builder: Any, model: Any) -> bytes:
+    builder.Finish(model.Pack(builder), _IDENTIFIER)
+    return bytes(memoryview(builder.Bytes)[builder.head :])  # Output() would be one copy more
+
+
+def _stored(tables: list[Any]) -> Iterator[Stored]:
+    return (table for table in tables if isinstance(table, Stored))
+
+
+def _plain(table: Any) -> Any:
+    """The schema's object for such a table, empty."""
+    return getattr(schema, f"{type(table).__name__}T")()
+
+
+def _filled(table: Any) -> Any:
+    filled = _plain(table)
+    for field in vars(filled):
+        setattr(filled, field, _read(table, field))
+    return filled
+
+
+def _read(table: Any, field: str) -> Any:
+    """A field as the schema's objects hold it: numbers, bytes, arrays, tables and lists of tables; ``None`` if absent.
+
+    ``fooBar`` is read by ``FooBar``; a vector also has ``FooBarIsNone`` and ``FooBarLength``, one of numbers
+    ``FooBarAsNumpy``.
+    """
+    method = field[0].upper() + field[1:]
+    read = getattr(table, method, None)
+    if read is None:
+        raise AttributeError(f"{type(table).__name__} has no field {field}")
+    if not hasattr(table, f"{method}IsNone"):
+        return _as_object(table, field, read())
+    if getattr(table, f"{method}IsNone")():
+        return None
+    if hasattr(table, f"{method}AsNumpy"):
+        return getattr(table, f"{method}AsNumpy")()
+    return [Stored(read(i)) for i in range(getattr(table, f"{method}Length")())]
+
+
+def _as_object(table: Any, field: str, value: Any) -> Any:
+    if isinstance(value, flatbuffers.table.Table):  # a union: the schema's objects know which of its kinds it is
+        return getattr(type(_plain(table)).InitFromObj(table), field)
+    return Stored(value) if hasattr(value, "_tab") else value
