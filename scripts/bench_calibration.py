@@ -22,6 +22,7 @@ or 20 s (sequential, and auto, which tries both).
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import statistics
@@ -92,6 +93,8 @@ def serve(side: str, model: str, samples: str, target: str) -> None:
     """A side's process: calibrates once for each line it is sent and answers with the seconds."""
     calibrate: Callable[[bytes, Array, Path], float] = {"ours": ours, "theirs": theirs}[side]
     content, stacked = Path(model).read_bytes(), np.load(samples)
+    calibrate(content, stacked, Path(target))  # imports, page cache
+    gc.freeze()  # as the tool's own children do
     for _ in sys.stdin:
         print(calibrate(content, stacked, Path(target)), flush=True)
 
@@ -141,8 +144,6 @@ def compare(bench: Bench, model: str) -> None:
     found = arrays(dataset, describe(float32).inputs, chosen(dataset).calibration)
     samples = write(out / "samples.npy", found[np.arange(SAMPLES) % len(found)])
     children = [Child(side, float32, samples, out / f"{side}.json") for side in ("ours", "theirs")]
-    for child in children:
-        child.calibrate()  # imports, page cache
     a, b = alternate(bench.rounds, children[0].calibrate, children[1].calibrate)
     difference, tensors, overwritten = _compared(float32, children[0].ranges(), children[1].ranges())
     for child in children:

@@ -77,6 +77,25 @@ def test_limits_are_those_of_the_activations(tmp_path: Path, gather: Gather, thr
         assert (one.samples, one.values, one.non_finite_samples) == (count, values.size, 0)
 
 
+def test_activations_reduced_alone_and_together(tmp_path: Path) -> None:
+    """Small ones of one shape are stacked; large ones, ranks of one and batches are not: each keeps its place."""
+    shapes = {"a": (1, 4), "big": (1, 5000), "b": (1, 4), "line": (6,), "batch": (3, 4), "deep": (1, 2, 3, 2)}
+    tensors = [T(prefix + name, shape=shape) for name, shape in shapes.items() for prefix in ("", "out_")]
+    ops = [Op("NEG", [name], [f"out_{name}"]) for name in shapes]
+    graph = Graph(tensors, list(shapes), [f"out_{name}" for name in shapes], ops)
+    model = Editable(File([graph]).write(tmp_path / "m.tflite").read_bytes())
+    samples = [{n: RNG.normal(size=s).astype(np.float32) for n, s in shapes.items()} for _ in range(5)]
+    names, progress = list(shapes), lambda done, total: None
+    found, checkpoints = collect(model, names, samples, lambda part: iter(part), LIMITS, 1, progress)
+    assert len(found) == 2 * len(shapes)
+    for tensor, one in found.items():
+        name = model.name(tensor)
+        values = [-sample[name[4:]] if name.startswith("out_") else sample[name] for sample in samples]
+        limits = float(min(v.min() for v in values)), float(max(v.max() for v in values))
+        assert (one.min, one.max, one.values) == (*limits, 5 * values[0].size)
+        assert checkpoints[-1].ranges[name] == limits
+
+
 @pytest.mark.parametrize("gather", [LIMITS, Gather(histograms=True)])
 def test_checkpoints_grow_to_the_whole(tmp_path: Path, gather: Gather) -> None:
     model, count = network(tmp_path), 1100

@@ -189,11 +189,11 @@ class Editable:
         model.subgraphs, model.signatureDefs = [graph, *self._model.subgraphs[1:]], None
         return packed_in_front(model, self._file)
 
-    def reducing(self, tensors: Sequence[int]) -> tuple[bytes, int]:
-        """A model that tells minimum, maximum and sum of float activations instead, and its one output: float32
-        ``(3 * T,)``, all minima, all maxima, all sums (see ``model.reductions``)."""
-        changed, output = with_reductions(self._model, tensors)
-        return packed_in_front(changed, self._file), output
+    def reducing(self, tensors: Sequence[int]) -> tuple[bytes, int, tuple[int, ...]]:
+        """A model that tells minimum, maximum and sum of float activations instead; its one output, float32
+        ``(3 * T,)``, all minima, all maxima, all sums; the order of ``tensors`` in it (see ``model.reductions``)."""
+        changed, output, order = with_reductions(self._model, tensors)
+        return packed_in_front(changed, self._file), output, order
 
     def add_bias(self, node: Node, value: Array, scale: NDArray[np.float64] | None) -> int:
         """Gives an operator without a bias one, as its last input; ``scale`` where it is quantized. Its index."""

@@ -8,7 +8,8 @@ table. The tables replaced stay in such a file, unused: it is one to run or to q
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 import flatbuffers
@@ -128,22 +129,25 @@ def _filled(table: Any) -> Any:
 
 
 def _read(table: Any, field: str) -> Any:
-    """A field as the schema's objects hold it: numbers, bytes, arrays, tables and lists of tables; ``None`` if absent.
+    """A field as the schema's objects hold it: numbers, bytes, arrays, tables, lists of tables; ``None`` if absent."""
+    return _reader(type(table).__name__, field)(table)
 
-    ``fooBar`` is read by ``FooBar``; a vector also has ``FooBarIsNone`` and ``FooBarLength``, one of numbers
-    ``FooBarAsNumpy``.
-    """
-    method = field[0].upper() + field[1:]
-    read = getattr(table, method, None)
+
+@cache
+def _reader(name: str, field: str) -> Callable[[Any], Any]:
+    """``fooBar`` is read by ``FooBar``; a vector also has ``FooBarIsNone`` and ``FooBarLength``, one of numbers
+    ``FooBarAsNumpy``."""
+    kind, method = getattr(schema, name), field[0].upper() + field[1:]
+    read = getattr(kind, method, None)
     if read is None:
-        raise AttributeError(f"{type(table).__name__} has no field {field}")
-    if not hasattr(table, f"{method}IsNone"):
-        return _as_object(table, field, read())
-    if getattr(table, f"{method}IsNone")():
-        return None
-    if hasattr(table, f"{method}AsNumpy"):
-        return getattr(table, f"{method}AsNumpy")()
-    return [Stored(read(i)) for i in range(getattr(table, f"{method}Length")())]
+        raise AttributeError(f"{name} has no field {field}")
+    absent = getattr(kind, f"{method}IsNone", None)
+    if absent is None:
+        return lambda table: _as_object(table, field, read(table))
+    numbers, length = getattr(kind, f"{method}AsNumpy", None), getattr(kind, f"{method}Length")
+    if numbers is not None:
+        return lambda table: None if absent(table) else numbers(table)
+    return lambda table: None if absent(table) else [Stored(read(table, i)) for i in range(length(table))]
 
 
 def _as_object(table: Any, field: str, value: Any) -> Any:

@@ -1,13 +1,15 @@
 """A float model that tells the least and the largest value and the sum of its activations instead of its outputs.
 
-REDUCE_MIN, REDUCE_MAX and SUM over all axes run where the activation was made, vectorised by XNNPACK and without
-Python: looking at a small activation from Python costs more than computing it. REDUCE_MIN and REDUCE_MAX may pass over
-a NaN (x86's ``minps`` and ``maxps`` do); the sum never does, nor over an infinity.
+REDUCE_MIN, REDUCE_MAX and SUM run where the activation was made, vectorised by XNNPACK and without Python: looking at a
+small activation from Python costs more than computing it. REDUCE_MIN and REDUCE_MAX may pass over a NaN (x86's
+``minps`` and ``maxps`` do); the sum never does, nor over an infinity. Small activations of one shape are stacked and
+reduced together, as an operator costs more than their values; large ones are not, as a stack keeps them all in memory.
 """
 
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +18,10 @@ from ai_edge_litert import schema_py_generated as schema
 
 MOST_AXES = 6
 """XNNPACK's limit; LiteRT's own kernels go little further."""
+MOST_STACKED = 4096
+"""Values of an activation that is small: adding one operator to an inference takes about as long as reading them."""
+
+_KINDS = (schema.BuiltinOperator.REDUCE_MIN, schema.BuiltinOperator.REDUCE_MAX, schema.BuiltinOperator.SUM)
 
 
 def reducible(shape: Sequence[int]) -> bool:
@@ -23,59 +29,95 @@ def reducible(shape: Sequence[int]) -> bool:
     return 0 < len(shape) <= MOST_AXES and all(shape)
 
 
-def with_reductions(model: Any, tensors: Sequence[int]) -> tuple[Any, int]:
-    """A schema ``ModelT`` of the same inputs, and its one output: float32 ``(3 * T,)``, minima, maxima, then sums.
+def with_reductions(model: Any, tensors: Sequence[int]) -> tuple[Any, int, tuple[int, ...]]:
+    """A schema ``ModelT`` of the same inputs, its one output, and the order of ``tensors`` in that.
 
-    ``model`` is left as it is, and shares what is not changed. ``tensors``: reducible float32 tensors of the first
-    subgraph, at least one.
+    The output is float32 ``(3 * T,)``: minima, maxima, then sums. ``model`` is left as it is, and shares what is not
+    changed. ``tensors``: reducible float32 tensors of the first subgraph, at least one, each once.
     """
     changed, graph = copy.copy(model), copy.copy(model.subgraphs[0])
     changed.subgraphs, changed.signatureDefs = [graph], None
     changed.buffers, changed.operatorCodes = list(model.buffers), list(model.operatorCodes)
     graph.tensors, graph.operators = list(graph.tensors), list(graph.operators)
-    axes = {rank: _axes(changed, graph, rank) for rank in {len(graph.tensors[tensor].shape) for tensor in tensors}}
-    found = []
-    for kind in (schema.BuiltinOperator.REDUCE_MIN, schema.BuiltinOperator.REDUCE_MAX, schema.BuiltinOperator.SUM):
-        code = _code(changed, kind)
-        for tensor in tensors:
-            inputs = [tensor, axes[len(graph.tensors[tensor].shape)]]
-            found.append(_append(graph, code, inputs, (), schema.BuiltinOptions.ReducerOptions, _REDUCER))
-    packing = schema.PackOptionsT()
-    packing.valuesCount = len(found)
-    code = _code(changed, schema.BuiltinOperator.PACK)
-    output = _append(graph, code, found, (len(found),), schema.BuiltinOptions.PackOptions, packing)
+    ranks = {tensor: len(graph.tensors[tensor].shape) for tensor in tensors}
+    alone, stacks = _stacks({tensor: tuple(graph.tensors[tensor].shape) for tensor in tensors})
+    added = _Added(changed, graph)
+    stacked = [(added.concatenation(stack), range(1, ranks[stack[0]])) for stack in stacks]
+    vectors = []
+    for kind in _KINDS:
+        if alone:
+            vectors.append(added.pack([added.reduction(kind, tensor, range(ranks[tensor])) for tensor in alone]))
+        vectors += [added.reduction(kind, stack, axes) for stack, axes in stacked]
+    output = added.concatenation(vectors)
     graph.outputs = [output]
-    return changed, output
+    return changed, output, (*alone, *(tensor for stack in stacks for tensor in stack))
 
 
-_REDUCER = schema.ReducerOptionsT()  # keepDims is False
+def _stacks(shapes: dict[int, tuple[int, ...]]) -> tuple[list[int], list[list[int]]]:
+    """The tensors to reduce alone, to a scalar each, and those to reduce together, along their first axis."""
+    alone: list[int] = []
+    stacks: dict[tuple[int, ...], list[int]] = {}
+    for tensor, shape in shapes.items():
+        if len(shape) > 1 and shape[0] == 1 and math.prod(shape) <= MOST_STACKED:
+            stacks.setdefault(shape, []).append(tensor)
+        else:
+            alone.append(tensor)
+    return alone, list(stacks.values())
 
 
-def _tensor(graph: Any, shape: Sequence[int], dtype: int, buffer: int) -> int:
-    tensor = schema.TensorT()
-    tensor.shape, tensor.type, tensor.buffer = list(shape), dtype, buffer
-    graph.tensors.append(tensor)
-    return len(graph.tensors) - 1
+class _Added:
+    """Operators added to the end of a graph, with one float32 output each, whose index the methods return."""
 
+    def __init__(self, model: Any, graph: Any) -> None:
+        self._model, self._graph = model, graph
+        self._codes: dict[int, int] = {}
+        self._axes: dict[range, int] = {}
 
-def _axes(model: Any, graph: Any, rank: int) -> int:
-    buffer = schema.BufferT()
-    buffer.data = np.arange(rank, dtype=np.int32).view(np.uint8)
-    model.buffers.append(buffer)
-    return _tensor(graph, (rank,), schema.TensorType.INT32, len(model.buffers) - 1)
+    def concatenation(self, inputs: list[int]) -> int:
+        """Along the first axis; of one tensor, the tensor."""
+        if len(inputs) == 1:
+            return inputs[0]
+        options = schema.ConcatenationOptionsT()
+        return self._append(
+            schema.BuiltinOperator.CONCATENATION, inputs, schema.BuiltinOptions.ConcatenationOptions, options
+        )
 
+    def pack(self, inputs: list[int]) -> int:
+        """Scalars to a vector."""
+        options = schema.PackOptionsT()
+        options.valuesCount = len(inputs)
+        return self._append(schema.BuiltinOperator.PACK, inputs, schema.BuiltinOptions.PackOptions, options)
 
-def _code(model: Any, operator: int) -> int:
-    code = schema.OperatorCodeT()
-    code.builtinCode, code.deprecatedBuiltinCode, code.version = operator, operator, 1
-    model.operatorCodes.append(code)
-    return len(model.operatorCodes) - 1
+    def reduction(self, kind: int, tensor: int, axes: range) -> int:
+        """Over ``axes``, which are gone then."""
+        inputs = [tensor, self._axes_tensor(axes)]
+        return self._append(kind, inputs, schema.BuiltinOptions.ReducerOptions, schema.ReducerOptionsT())
 
+    def _append(self, builtin: int, inputs: list[int], kind: int, options: object) -> int:
+        operator, output = schema.OperatorT(), schema.TensorT()
+        output.shape = []  # LiteRT works it out
+        self._graph.tensors.append(output)
+        operator.opcodeIndex, operator.inputs = self._code(builtin), inputs
+        operator.outputs = [len(self._graph.tensors) - 1]
+        operator.builtinOptionsType, operator.builtinOptions = kind, options
+        self._graph.operators.append(operator)
+        return len(self._graph.tensors) - 1
 
-def _append(graph: Any, code: int, inputs: list[int], shape: Sequence[int], kind: int, options: object) -> int:
-    """A new operator with one float32 output, whose index it is."""
-    operator, output = schema.OperatorT(), _tensor(graph, shape, schema.TensorType.FLOAT32, 0)
-    operator.opcodeIndex, operator.inputs, operator.outputs = code, inputs, [output]
-    operator.builtinOptionsType, operator.builtinOptions = kind, options
-    graph.operators.append(operator)
-    return output
+    def _code(self, builtin: int) -> int:
+        if builtin not in self._codes:
+            code = schema.OperatorCodeT()
+            code.builtinCode, code.deprecatedBuiltinCode, code.version = builtin, builtin, 1
+            self._model.operatorCodes.append(code)
+            self._codes[builtin] = len(self._model.operatorCodes) - 1
+        return self._codes[builtin]
+
+    def _axes_tensor(self, axes: range) -> int:
+        if axes not in self._axes:
+            buffer, tensor = schema.BufferT(), schema.TensorT()
+            buffer.data = np.array(axes, np.int32).view(np.uint8)
+            self._model.buffers.append(buffer)
+            tensor.shape, tensor.type = [len(axes)], schema.TensorType.INT32
+            tensor.buffer = len(self._model.buffers) - 1
+            self._graph.tensors.append(tensor)
+            self._axes[axes] = len(self._graph.tensors) - 1
+        return self._axes[axes]

@@ -7,6 +7,7 @@ threads there were.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,6 +32,7 @@ SHARDS = 4
 _CHECKPOINTS_A_SHARD = 13
 # A second thread has to pay for its interpreter, and the two wait for each other between samples.
 _WORTH_THREADS_S = 0.02
+_TIMED = 4  # samples timed to know
 
 
 def collect(
@@ -46,7 +48,7 @@ def collect(
 
     ``names``: the inputs' names in the order of the model's inputs. ``stream`` yields the samples of some refs, keyed
     by input name, shapes with the batch; it is called once a shard, from several threads, and may skip samples; before
-    that once for the first two refs, whose time says whether more than one of the ``threads`` is worth its cost.
+    that once for the first few refs, whose time says whether more than one of the ``threads`` is worth its cost.
     ``progress(done, total)`` is never called twice at once. Raises what ``stream`` raises, the first shard's first.
     """
     watched = model.activations()
@@ -69,7 +71,7 @@ def collect(
         return seen
 
     idle.put(new_observer())
-    if threads > 1 and _seconds_a_sample(idle, stream(refs[:2]), names) * len(refs) > _WORTH_THREADS_S:
+    if threads > 1 and _seconds_a_sample(idle, stream(refs[:_TIMED]), names) * len(refs) > _WORTH_THREADS_S:
         with ThreadPoolExecutor(min(threads, SHARDS)) as pool:
             shards = list(pool.map(shard, range(SHARDS)))
     else:
@@ -81,13 +83,13 @@ def collect(
 
 
 def _seconds_a_sample(idle: SimpleQueue[Observer], samples: Iterator[Sample], names: Sequence[str]) -> float:
-    """Of the last of ``samples``, read and run: the first pays for the first use of everything."""
-    observer, seconds = idle.get(), 0.0
+    """Of the quickest of ``samples``, read and run: the first pays for the first use of everything."""
+    observer, seconds = idle.get(), math.inf
     observer.start(())
     started = time.perf_counter()
     for sample in samples:
         observer.take([sample[name] for name in names])
-        seconds, started = time.perf_counter() - started, time.perf_counter()
+        seconds, started = min(seconds, time.perf_counter() - started), time.perf_counter()
     idle.put(observer)
     return seconds
 

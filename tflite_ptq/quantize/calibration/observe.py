@@ -56,15 +56,14 @@ def observers(model: Editable, watched: Sequence[int], gather: Gather) -> Callab
     Where nothing but limits is asked for, the model finds them itself; a scalar or an empty tensor among those watched
     is looked at from outside, with all the others.
     """
-
-    def exposed() -> Tap:
-        return watching(model, watched)
-
     shapes = [model.shape(tensor) for tensor in watched]
     if gather == Gather() and watched and all(map(reducible, shapes)):
-        content, output = model.reducing(watched)
-        sizes = [math.prod(shape) for shape in shapes]
-        return lambda: _LimitsObserver(Tap(content, model.inputs, (output,)), sizes, exposed)
+        content, output, order = model.reducing(watched)
+        sizes = [math.prod(model.shape(tensor)) for tensor in order]
+        places = [order.index(tensor) for tensor in watched]
+        return lambda: _LimitsObserver(
+            Tap(content, model.inputs, (output,)), sizes, places, lambda: watching(model, order)
+        )
     content = model.showing(watched)
     return lambda: _ValuesObserver(Tap(content, model.inputs, watched), len(watched), gather)
 
@@ -99,10 +98,14 @@ class _ValuesObserver:
 
 
 class _LimitsObserver:
-    """Reads the limits that the model finds itself, and the values only where a sum says that one is not finite."""
+    """Reads the limits that the model finds itself, and the values only where a sum says that one is not finite.
 
-    def __init__(self, tap: Tap, sizes: Sequence[int], exposed: Callable[[], Tap]) -> None:
-        self._tap, self._sizes, self._exposed = tap, sizes, exposed
+    ``sizes`` of the tensors in the model's order, which ``exposed`` shows in that order too; ``places`` there of the
+    tensors in the order to tell them in.
+    """
+
+    def __init__(self, tap: Tap, sizes: Sequence[int], places: list[int], exposed: Callable[[], Tap]) -> None:
+        self._tap, self._sizes, self._places, self._exposed = tap, sizes, places, exposed
         self._closer: Tap | None = None
         self._rows = np.empty((_ROWS, 3 * len(sizes)), np.float32)
         self.start(())
@@ -119,7 +122,7 @@ class _LimitsObserver:
         self._tap.run(sample)
         row = self._rows[self._filled]
         row[:] = self._tap.view(0)
-        if not np.isfinite(row[2 * len(self._sizes) :]).all():
+        if not np.isfinite(row).all():
             self._look_closer(sample, row)
         self._filled += 1
         if self._filled == _ROWS:
@@ -135,7 +138,7 @@ class _LimitsObserver:
                 statistics, self._sizes, self._low.tolist(), self._high.tolist(), self._non_finite.tolist(), strict=True
             ):
                 one.add_limits(self._samples, size, low, high, non_finite)
-        return Seen(statistics, self._limits)
+        return Seen([statistics[place] for place in self._places], self._limits)
 
     def _look_closer(self, sample: Sequence[Array], row: NDArray[np.float32]) -> None:
         """The exact limits, NaN where one is; a sum may also have overflowed over finite values."""
@@ -162,6 +165,7 @@ class _LimitsObserver:
         self._filled = 0
 
     def _note(self, samples: int, low: NDArray[np.float32], high: NDArray[np.float32]) -> None:
+        low, high = low[self._places], high[self._places]
         self._limits.append(Limits(samples, low.astype(np.float64), high.astype(np.float64)))
 
 
