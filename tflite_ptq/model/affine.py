@@ -9,12 +9,14 @@ the formula is ``AffineQuantize`` of tensorflow/lite/kernels/internal/reference/
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-Real = NDArray[np.float32] | NDArray[np.float64]
 Array = NDArray[np.generic]
+
+_PIECE = 1 << 16  # values worked on at once: they stay in the second-level cache from step to step
 
 
 def quantize(real: Array, scale: float, zero_point: int, dtype: DTypeLike) -> Array:
@@ -70,15 +72,29 @@ def _along(
 def _quantize(
     real: Array, scale: NDArray[np.float64], zero_point: NDArray[np.float64], dtype: np.dtype[np.generic]
 ) -> Array:
-    limits = np.iinfo(dtype.name)
     # float32 cannot hold every int32; it holds every sum of the narrower dtypes.
-    work: DTypeLike = np.float64 if dtype.itemsize >= 4 else np.float32
-    # one array, worked on in place
-    values: Real = np.asarray(real.astype(work, copy=False) / scale.astype(work))
-    np.rint(values, out=values)
-    values += zero_point.astype(work)
-    np.clip(values, limits.min, limits.max, out=values)
-    return values.astype(dtype)
+    work: np.dtype[Any] = np.dtype(np.float64 if dtype.itemsize >= 4 else np.float32)
+    quantized = np.empty(real.shape, dtype)
+    if scale.ndim:
+        _quantize_into(quantized, real, scale, zero_point, np.empty(real.shape, work))
+        return quantized
+    flat, into = real.reshape(-1), quantized.reshape(-1)
+    scratch = np.empty(min(flat.size, _PIECE), work)
+    for start in range(0, flat.size, _PIECE):
+        part = flat[start : start + _PIECE]
+        _quantize_into(into[start : start + _PIECE], part, scale, zero_point, scratch[: part.size])
+    return quantized
+
+
+def _quantize_into(
+    quantized: Array, real: Array, scale: NDArray[np.float64], zero_point: NDArray[np.float64], scratch: Array
+) -> None:
+    limits, work = np.iinfo(quantized.dtype.name), scratch.dtype
+    np.divide(real.astype(work, copy=False), scale.astype(work), out=scratch)
+    np.rint(scratch, out=scratch)
+    np.add(scratch, zero_point.astype(work), out=scratch)
+    np.clip(scratch, limits.min, limits.max, out=scratch)
+    np.copyto(quantized, scratch, casting="unsafe")
 
 
 def _dequantize(quantized: Array, scale: NDArray[np.float64], zero_point: NDArray[np.float64]) -> NDArray[np.float32]:
