@@ -69,32 +69,28 @@ def _along(
     return np.asarray(scales, np.float64).reshape(shape), np.asarray(zero_points, np.float64).reshape(shape)
 
 
-def _quantize(
-    real: Array, scale: NDArray[np.float64], zero_point: NDArray[np.float64], dtype: np.dtype[np.generic]
-) -> Array:
+def _quantize(real: Array, scale: Array, zero_point: Array, dtype: np.dtype[np.generic]) -> Array:
     # float32 cannot hold every int32; it holds every sum of the narrower dtypes.
     work: np.dtype[Any] = np.dtype(np.float64 if dtype.itemsize >= 4 else np.float32)
-    quantized = np.empty(real.shape, dtype)
+    quantized, limits = np.empty(real.shape, dtype), np.iinfo(dtype.name)
+    scale, zero_point = scale.astype(work), zero_point.astype(work)
+
+    def put(into: Array, values: Array, scratch: Array) -> None:
+        np.divide(values.astype(work, copy=False), scale, out=scratch)
+        np.rint(scratch, out=scratch)
+        np.add(scratch, zero_point, out=scratch)
+        np.clip(scratch, limits.min, limits.max, out=scratch)
+        np.copyto(into, scratch, casting="unsafe")
+
     if scale.ndim:
-        _quantize_into(quantized, real, scale, zero_point, np.empty(real.shape, work))
+        put(quantized, real, np.empty(real.shape, work))
         return quantized
     flat, into = real.reshape(-1), quantized.reshape(-1)
     scratch = np.empty(min(flat.size, _PIECE), work)
     for start in range(0, flat.size, _PIECE):
         part = flat[start : start + _PIECE]
-        _quantize_into(into[start : start + _PIECE], part, scale, zero_point, scratch[: part.size])
+        put(into[start : start + _PIECE], part, scratch[: part.size])
     return quantized
-
-
-def _quantize_into(
-    quantized: Array, real: Array, scale: NDArray[np.float64], zero_point: NDArray[np.float64], scratch: Array
-) -> None:
-    limits, work = np.iinfo(quantized.dtype.name), scratch.dtype
-    np.divide(real.astype(work, copy=False), scale.astype(work), out=scratch)
-    np.rint(scratch, out=scratch)
-    np.add(scratch, zero_point.astype(work), out=scratch)
-    np.clip(scratch, limits.min, limits.max, out=scratch)
-    np.copyto(quantized, scratch, casting="unsafe")
 
 
 def _dequantize(quantized: Array, scale: NDArray[np.float64], zero_point: NDArray[np.float64]) -> NDArray[np.float32]:
