@@ -295,6 +295,20 @@ def test_a_corrupt_image_is_skipped_in_calibration_and_evaluation(
     ]
 
 
+@pytest.mark.slow
+def test_the_first_samples_may_all_be_bad(tmp_path: Path, models: Path, run: Command, write_recipe: Recipe) -> None:
+    """Calibration works in parts; one of them is left with none."""
+    folder = tmp_path / "samples"
+    folder.mkdir()
+    for i in range(40):
+        np.save(folder / f"{i:02}.npy", np.full((8, 8, 1), np.nan if i < 11 else i / 40, np.float32))
+    samples = {"format": {"type": "npy"}, "calibration": {"path": str(folder)}, "on_bad_sample": "skip"}
+    recipe = write_recipe(models / "tiny.tflite", samples, ["int8"])
+    ended = run("convert", recipe, "--output", tmp_path / "out", "--json")
+    assert ended.code == 0, ended.err
+    assert [one["sample"] for one in json.loads(ended.out)["dataset"]["skipped"]] == [f"{i:02}.npy" for i in range(11)]
+
+
 def quarters(tmp_path: Path, model: Path, write_recipe: Recipe, variants: list[Any], spoil: object = None) -> Path:
     """Ten samples of (4,), all 0.25; sample 3 is ``spoil``."""
     folder = tmp_path / "quarters"

@@ -15,6 +15,7 @@ from tiny_tflite import File, Graph, Op, T
 
 from tflite_ptq.errors import DataError
 from tflite_ptq.model.editing import Editable
+from tflite_ptq.quantize.calibration import collect as calibration_collect
 from tflite_ptq.quantize.calibration.collect import SHARDS, collect
 from tflite_ptq.quantize.calibration.statistics import Gather, TensorStatistics
 
@@ -96,6 +97,46 @@ def test_activations_reduced_alone_and_together(tmp_path: Path) -> None:
         assert checkpoints[-1].ranges[name] == limits
 
 
+def test_shapes_that_depend_on_the_data(tmp_path: Path) -> None:
+    """The file holds a shape of one row for them: rows of one are not taken for another's."""
+    zero = np.zeros(1, np.float32).tobytes()
+    tensors = [T("x", shape=(2, 4)), T("c", shape=(2,)), T("zero", shape=(1,), data=zero)]
+    ops = []
+    for name, comparison in (("above", "GREATER"), ("below", "LESS")):
+        tensors += [
+            T(f"{name} mask", "BOOL", (2,)),
+            T(f"{name} where", "INT64", (1, 1), shape_signature=(-1, 1)),
+            T(name, shape=(1, 4), shape_signature=(-1, 4)),
+            T(f"{name} out", shape=(1, 4), shape_signature=(-1, 4)),
+        ]
+        ops += [
+            Op(comparison, ["c", "zero"], [f"{name} mask"]),
+            Op("WHERE", [f"{name} mask"], [f"{name} where"]),
+            Op("GATHER_ND", ["x", f"{name} where"], [name]),
+            Op("NEG", [name], [f"{name} out"]),
+        ]
+    graph = Graph(tensors, ["x", "c"], ["above out", "below out"], ops)
+    model = Editable(File([graph]).write(tmp_path / "m.tflite").read_bytes())
+    rows = np.array([[1, 2, 3, 4], [10, 20, 30, 40]], np.float32)
+    samples = [{"x": rows, "c": np.array(c, np.float32)} for c in ([1, -1], [1, 1], [-1, 1])]
+    found, _ = collect(model, ["x", "c"], samples, lambda part: iter(part), LIMITS, 1, lambda done, total: None)
+    limits = {model.name(tensor): (one.min, one.max) for tensor, one in found.items()}
+    assert limits["above"] == (1, 40) and limits["above out"] == (-40, -1)
+    # Of no rows there is no limit: the second sample has nothing below.
+    assert limits["below"] == (1, 40)
+
+
+def test_the_tensor_that_is_not_finite_is_named(tmp_path: Path) -> None:
+    shapes = {"a": (1, 4), "big": (1, 5000), "b": (1, 4)}
+    tensors = [T(prefix + name, shape=shape) for name, shape in shapes.items() for prefix in ("", "out_")]
+    ops = [Op("NEG" if name == "a" else "SQRT", [name], [f"out_{name}"]) for name in shapes]
+    graph = Graph(tensors, list(shapes), [f"out_{name}" for name in shapes], ops)
+    model = Editable(File([graph]).write(tmp_path / "m.tflite").read_bytes())
+    samples = [{n: np.full(s, -1 if n == "big" else 1, np.float32) for n, s in shapes.items()} for _ in range(3)]
+    found, _ = collect(model, list(shapes), samples, lambda part: iter(part), LIMITS, 1, lambda done, total: None)
+    assert [model.name(t) for t, one in found.items() if one.non_finite_samples] == ["out_big"]
+
+
 @pytest.mark.parametrize("gather", [LIMITS, Gather(histograms=True)])
 def test_checkpoints_grow_to_the_whole(tmp_path: Path, gather: Gather) -> None:
     model, count = network(tmp_path), 1100
@@ -150,6 +191,21 @@ def test_a_scalar_among_the_activations(tmp_path: Path) -> None:
     found = collected(Editable(path.read_bytes()), np.array([[[1, 2, 3, 4]], [[0, 1, 0, -3]]], np.float32))
     assert (found["total"].min, found["total"].max) == (-2, 10)
     assert (found["y"].min, found["y"].max) == (-10, 2)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_shard_without_a_usable_sample(tmp_path: Path, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibration_collect, "_WORTH_THREADS_S", 0.0)
+    model, samples = network(tmp_path), RNG.normal(size=(40, 1, 7, 5, 2)).astype(np.float32)
+
+    def good(part: Sequence[int]) -> Iterator[dict[str, Samples]]:
+        return streaming(samples)([i for i in part if i >= 10])
+
+    found, _ = collect(model, ["x"], range(40), good, LIMITS, threads, lambda done, total: None)
+    whole = collected(model, samples[10:])
+    assert {model.name(t): (one.min, one.max, one.samples) for t, one in found.items()} == {
+        name: (one.min, one.max, 30) for name, one in whole.items()
+    }
 
 
 def test_no_usable_sample(tmp_path: Path) -> None:

@@ -169,6 +169,7 @@ def test_stream_stops_or_skips_and_never_gives_nothing(tmp_path):
         list(stream(one, refs, "stop", lambda r, why: None))
     with pytest.raises(DataError, match=r"all 1 samples were skipped as bad, none is left; the first: .*NaN"):
         list(stream(one, refs[1:2], "skip", lambda r, why: None))
+    assert list(stream(one, refs[1:2], "skip", lambda r, why: None, part=True)) == []
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"no real data at {REAL} (TFLITE_PTQ_REAL_DATA)")

@@ -152,11 +152,13 @@ def stream(
     refs: Iterable[SampleRef],
     on_bad: Literal["stop", "skip"],
     skipped: Callable[[SampleRef, str], None],
+    *,
+    part: bool = False,
 ) -> Iterator[tuple[SampleRef, dict[str, Array]]]:
     """Samples in order, one in memory at a time.
 
     A bad sample stops the stream (raises BadSample), or is told to ``skipped`` with its message and passed over.
-    Raises DataError where every sample was passed over.
+    Raises DataError where every sample was passed over, unless they are ``part`` of those that there are.
     """
     good, first_fault, faults = 0, "", 0
     for ref in refs:
@@ -171,5 +173,5 @@ def stream(
             continue
         good += 1
         yield ref, inputs
-    if faults and not good:
+    if faults and not good and not part:
         raise DataError(f"all {faults} samples were skipped as bad, none is left; the first: {first_fault}")

@@ -40,7 +40,7 @@ def with_reductions(model: Any, tensors: Sequence[int]) -> tuple[Any, int, tuple
     changed.buffers, changed.operatorCodes = list(model.buffers), list(model.operatorCodes)
     graph.tensors, graph.operators = list(graph.tensors), list(graph.operators)
     ranks = {tensor: len(graph.tensors[tensor].shape) for tensor in tensors}
-    alone, stacks = _stacks({tensor: tuple(graph.tensors[tensor].shape) for tensor in tensors})
+    alone, stacks = _stacks({tensor: graph.tensors[tensor] for tensor in tensors})
     added = _Added(changed, graph)
     stacked = [(added.concatenation(stack), range(1, ranks[stack[0]])) for stack in stacks]
     vectors = []
@@ -53,15 +53,20 @@ def with_reductions(model: Any, tensors: Sequence[int]) -> tuple[Any, int, tuple
     return changed, output, (*alone, *(tensor for stack in stacks for tensor in stack))
 
 
-def _stacks(shapes: dict[int, tuple[int, ...]]) -> tuple[list[int], list[list[int]]]:
-    """The tensors to reduce alone, to a scalar each, and those to reduce together, along their first axis."""
+def _stacks(tensors: dict[int, Any]) -> tuple[list[int], list[list[int]]]:
+    """The tensors to reduce alone, to a scalar each, and those to reduce together, along their first axis.
+
+    Of a tensor whose shape depends on the data, the file holds no shape that can be trusted: 1 stands for any size.
+    """
     alone: list[int] = []
     stacks: dict[tuple[int, ...], list[int]] = {}
-    for tensor, shape in shapes.items():
-        if len(shape) > 1 and shape[0] == 1 and math.prod(shape) <= MOST_STACKED:
-            stacks.setdefault(shape, []).append(tensor)
+    for index, tensor in tensors.items():
+        shape = tuple(tensor.shape)
+        known = tensor.shapeSignature is None or min(tensor.shapeSignature, default=0) >= 0
+        if known and len(shape) > 1 and shape[0] == 1 and math.prod(shape) <= MOST_STACKED:
+            stacks.setdefault(shape, []).append(index)
         else:
-            alone.append(tensor)
+            alone.append(index)
     return alone, list(stacks.values())
 
 

@@ -84,7 +84,7 @@ def gathered(
         model,
         names,
         refs,
-        lambda part: (sample for _, sample in stream(reader, part, on_bad, note)),
+        lambda part: (sample for _, sample in stream(reader, part, on_bad, note, part=True)),
         Gather(histograms=needs_histograms(settings)),
         cores(),
         progress,

@@ -33,6 +33,7 @@ _CHECKPOINTS_A_SHARD = 13
 # A second thread has to pay for its interpreter, and the two wait for each other between samples.
 _WORTH_THREADS_S = 0.02
 _TIMED = 4  # samples timed to know
+_FAR = 10
 
 
 def collect(
@@ -71,7 +72,7 @@ def collect(
         return seen
 
     idle.put(new_observer())
-    if threads > 1 and _seconds_a_sample(idle, stream(refs[:_TIMED]), names) * len(refs) > _WORTH_THREADS_S:
+    if threads > 1 and _worth_threads(idle, stream(refs[:_TIMED]), names, len(refs)):
         with ThreadPoolExecutor(min(threads, SHARDS)) as pool:
             shards = list(pool.map(shard, range(SHARDS)))
     else:
@@ -82,16 +83,18 @@ def collect(
     return dict(zip(watched, merged, strict=True)), tuple(checkpoints)
 
 
-def _seconds_a_sample(idle: SimpleQueue[Observer], samples: Iterator[Sample], names: Sequence[str]) -> float:
-    """Of the quickest of ``samples``, read and run: the first pays for the first use of everything."""
-    observer, seconds = idle.get(), math.inf
+def _worth_threads(idle: SimpleQueue[Observer], samples: Iterator[Sample], names: Sequence[str], total: int) -> bool:
+    """Whether ``total`` samples take long, by the quickest of a few: the first pays for the first use of everything."""
+    observer, least, most = idle.get(), math.inf, _WORTH_THREADS_S / max(1, total)
     observer.start(())
     started = time.perf_counter()
     for sample in samples:
         observer.take([sample[name] for name in names])
-        seconds, started = min(seconds, time.perf_counter() - started), time.perf_counter()
+        least, started = min(least, time.perf_counter() - started), time.perf_counter()
+        if least > _FAR * most:  # no need to see another
+            break
     idle.put(observer)
-    return seconds
+    return most < least < math.inf
 
 
 def _merged(names: Sequence[str], shards: Sequence[Seen]) -> tuple[Sequence[TensorStatistics], list[Checkpoint]]:
