@@ -11,6 +11,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from tiny_tflite import File, Graph, Op, Sig, T
 
+from tflite_ptq.model.editing import Editable
 from tflite_ptq.model.packing import Stored, packed, packed_in_front, unpacked
 
 WEIGHTS = np.arange(12, dtype=np.float32)
@@ -83,14 +84,50 @@ def test_buffers_are_aligned_and_stay_so(file: bytes) -> None:
         assert made.index(b"odd" * number) % 16 == 0
 
 
-def test_a_replaced_buffer_is_not_kept(file: bytes) -> None:
+def test_what_stays_behind_stays_aligned(file: bytes) -> None:
+    made = packed(unpacked(file)) + b"\0" * (len(file) % 16)
+    for number in range(1, 9):  # what is in front is of any length
+        model = unpacked(made)
+        model.description = b"d" * number
+        assert packed_in_front(model, made).index(WEIGHTS.tobytes()) % 16 == 0
+
+
+def test_a_small_buffer_may_be_left_behind(file: bytes) -> None:
     model = unpacked(file)
+    model.buffers.append(schema.BufferT())
+    model.buffers[-1].data = np.ones(20_000, np.uint8)
+    large = packed(model)
+    model = unpacked(large)
     number = model.subgraphs[0].tensors[1].buffer
     model.buffers[number] = schema.BufferT()
     model.buffers[number].data = np.zeros(48, np.uint8)
-    made = packed_in_front(model, file)
-    assert WEIGHTS.tobytes() not in made
+    made = packed_in_front(model, large)
+    assert large in made
     assert whole(made).buffers[number].data.tolist() == [0] * 48
+
+
+def test_replaced_weights_are_not_kept(file: bytes) -> None:
+    model = unpacked(file)
+    model.buffers.append(schema.BufferT())
+    model.buffers[-1].data = np.ones(1000, np.uint8)
+    file = packed(model)
+    model = unpacked(file)
+    number = len(model.buffers) - 1
+    model.buffers[number] = schema.BufferT()
+    model.buffers[number].data = np.zeros(48, np.uint8)
+    made = packed_in_front(model, file)
+    assert np.ones(1000, np.uint8).tobytes() not in made
+    assert whole(made).buffers[number].data.tolist() == [0] * 48
+
+
+def test_a_table_inside_of_a_table_is_not_set(file: bytes) -> None:
+    """It would not be known that the outer one changed."""
+    quantization = unpacked(file).subgraphs[0].tensors[4].quantization
+    with pytest.raises(TypeError, match="scale of a table inside of another"):
+        quantization.scale = [9.0]
+    other = copy.copy(quantization)
+    other.scale = [9.0]
+    assert (quantization.scale.tolist(), other.scale) == ([0.5], [9.0])
 
 
 def test_a_table_of_another_file_is_taken_along(file: bytes, tmp_path: Path) -> None:
@@ -115,3 +152,16 @@ def test_a_copy_is_another(file: bytes) -> None:
 def test_a_field_that_there_is_not(file: bytes) -> None:
     with pytest.raises(AttributeError, match="Tensor has no field colour"):
         unpacked(file).subgraphs[0].tensors[0].colour  # noqa: B018
+
+
+def test_what_is_written_for_calibration_leaves_the_model_alone(tmp_path: Path) -> None:
+    """It is used for the next range method, and for the next variant."""
+    graph = Graph([T("x"), T("y"), T("z")], ["x"], ["z"], [Op("RELU", ["x"], ["y"]), Op("NEG", ["y"], ["z"])])
+    file = File([graph], [Sig("serve", {"in": "x"}, {"out": "z"})]).write(tmp_path / "m.tflite").read_bytes()
+    model = Editable(file)
+    ranged, shown = whole(model.with_ranges({0: (-1, 2), 1: (0, 2)})), whole(model.showing([1]))
+    assert [t.quantization and t.quantization.max for t in ranged.subgraphs[0].tensors] == [[2.0], [2.0], None]
+    assert ranged.signatureDefs[0].signatureKey == b"serve"
+    # A signature names the outputs that a runner of it sees: there are others now.
+    assert list(shown.subgraphs[0].outputs) == [1] and not shown.signatureDefs
+    assert plain(whole(model.to_bytes())) == plain(whole(file))

@@ -1,6 +1,6 @@
 """Editing a ``.tflite``: reading constants, writing ranges, weights and biases, exposing activations, cutting segments.
 
-The flatbuffer is unpacked into schema objects, which are changed and packed again. Only the first subgraph is edited;
+The flatbuffer's tables are read where they are looked at, changed, and packed again. Only the first subgraph is edited;
 ``why_not_editable`` says what else a file may hold that this module leaves alone.
 """
 
@@ -57,7 +57,7 @@ class Node:
 
 
 class Editable:
-    """An unpacked ``.tflite``. Tensor indices are those of the first subgraph."""
+    """A ``.tflite`` to be changed. Tensor indices are those of the first subgraph."""
 
     def __init__(self, data: bytes) -> None:
         self._file, self._model = data, unpacked(data)

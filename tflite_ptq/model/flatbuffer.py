@@ -1,4 +1,4 @@
-"""The door to a ``.tflite`` file's bytes: the only importer of the flatbuffer schema.
+"""The door to a ``.tflite`` file's bytes: what it holds, read. Its editing is ``editing``'s.
 
 The file is mapped, not read: of weights only the length is looked at, so a file of 100 MB costs what its graph costs.
 Field meanings: tensorflow/compiler/mlir/lite/schema/schema.fbs.

@@ -2,13 +2,14 @@
 
 A flatbuffer is packed from its end to its start, and a table points to what lies behind it. A file can therefore be
 kept as it is and continued at its front: the tables that changed are packed there and point to all the others
-(https://flatbuffers.dev/internals/). That is a copy of bytes, where packing anew is Python for every field of every
-table. The tables replaced stay in such a file, unused: it is one to run or to quantize, not one to ship.
+(https://flatbuffers.dev/internals/), unless much of the file would lie unused. That is a copy of bytes, where packing
+anew is Python for every field of every table. The tables replaced stay in such a file, unused: it is one to run or to
+quantize, not one to ship.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -18,42 +19,51 @@ from ai_edge_litert import schema_py_generated as schema
 _IDENTIFIER = b"TFL3"
 _ALIGNMENT = 16  # of the buffers, by LiteRT's schema: nothing in a .tflite asks for more
 _ROOM = 1 << 18
+_MOST_LEFT_BEHIND = 1 / 8
+"""Share of a file that may lie in it unused: biases may, weights may not."""
+_UNIONS = {"builtinOptions": schema.BuiltinOptionsCreator, "builtinOptions2": schema.BuiltinOptions2Creator}
+"""What reads the unions of an operator without the rest of it."""
 
 
 class Stored:
     """A table of a packed file, as the schema's object of it: each field is read when it is asked for.
 
-    Its fields may be set, to something new; what they hold must not be changed in place.
+    Its fields may be set. Those of a table inside of it may not, as it would not know: a copy of that is set instead.
     """
 
     def __init__(self, table: Any) -> None:
-        self.__dict__.update(_table=table, _changed=False)
+        self.__dict__.update(_table=table, _set={}, _inside=False)
 
     def __getattr__(self, field: str) -> Any:
         if field.startswith("__"):
             raise AttributeError(field)
         value = self.__dict__[field] = _read(self.__dict__["_table"], field)
+        for one in value if isinstance(value, list) else (value,):
+            if isinstance(one, Stored):
+                one.__dict__["_inside"] = True
         return value
 
     def __setattr__(self, field: str, value: object) -> None:
-        self.__dict__.update({field: value, "_changed": True})
+        if self._inside:
+            raise TypeError(f"{field} of a table inside of another: set a copy of the table")
+        self._set[field] = self.__dict__[field] = value
 
     def __copy__(self) -> Stored:
         other = Stored(self._table)
         other.__dict__.update(self.__dict__)
+        other.__dict__.update(_set=dict(self._set), _inside=False)
         return other
 
     def is_of(self, file: bytes) -> bool:
         """Whether this is what ``file`` holds, unchanged."""
-        return not self._changed and self._table._tab.Bytes is file
+        return not self._set and self._table._tab.Bytes is file
 
     def Pack(self, builder: Any) -> Any:  # the name that the schema's own objects have
         """The table's offset in ``builder``, which may hold it already."""
         if isinstance(builder, _InFront) and self.is_of(builder.file):
             return builder.offset(self._table._tab.Pos)
-        plain = _plain(self._table)
-        for field in vars(plain):
-            setattr(plain, field, getattr(self, field))
+        plain = type(_plain(self._table)).InitFromObj(self._table)
+        vars(plain).update(self._set)
         return plain.Pack(builder)
 
 
@@ -67,17 +77,16 @@ def unpacked(file: bytes) -> Any:
 def packed(model: Any) -> bytes:
     """The file of a model, with nothing in it that the model does not hold."""
     # A builder that has to grow copies all it holds.
-    size = sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None)
-    return _finished(_Builder(size + _ROOM), model)
+    return _finished(_Builder(sum(map(_size, model.buffers)) + _ROOM), model)
 
 
 def packed_in_front(model: Any, file: bytes) -> bytes:
-    """The file of a model that was read from ``file``, continued at its front.
-
-    Packed anew where a buffer of the file was replaced: weights that nothing uses are not worth keeping.
-    """
-    kept = {id(buffer._table) for buffer in _stored(model.buffers) if buffer.is_of(file)}
-    if len(kept) < schema.Model.GetRootAs(file, 0).BuffersLength():
+    """The file of a model that was read from ``file``, continued at its front; packed anew where much of the file is
+    not the model's any more."""
+    kept = sum(_size(buffer) for buffer in model.buffers if isinstance(buffer, Stored) and buffer.is_of(file))
+    held = schema.Model.GetRootAs(file, 0)
+    whole = sum(held.Buffers(number).DataLength() for number in range(held.BuffersLength()))
+    if whole - kept > _MOST_LEFT_BEHIND * len(file):
         return packed(model)
     return _finished(_InFront(file), model)
 
@@ -112,8 +121,8 @@ def _finished(builder: Any, model: Any) -> bytes:
     return bytes(memoryview(builder.Bytes)[builder.head :])  # Output() would be one copy more
 
 
-def _stored(tables: list[Any]) -> Iterator[Stored]:
-    return (table for table in tables if isinstance(table, Stored))
+def _size(buffer: Any) -> int:
+    return 0 if buffer.data is None else len(buffer.data)
 
 
 def _plain(table: Any) -> Any:
@@ -152,5 +161,7 @@ def _reader(name: str, field: str) -> Callable[[Any], Any]:
 
 def _as_object(table: Any, field: str, value: Any) -> Any:
     if isinstance(value, flatbuffers.table.Table):  # a union: the schema's objects know which of its kinds it is
+        if field in _UNIONS:
+            return _UNIONS[field](_read(table, f"{field}Type"), value)
         return getattr(type(_plain(table)).InitFromObj(table), field)
     return Stored(value) if hasattr(value, "_tab") else value

@@ -37,7 +37,7 @@ def prepare(request: Prepare, progress: ReportProgress) -> Prepared:
     if weights.equalize:
         equalized = equalize(model)
         said.append(f"{len(equalized.pairs)} pairs of layers equalized")
-    atomic.write(Path(request.reference), model.to_bytes())
+    atomic.write(Path(request.reference), model.to_bytes() if weights.equalize else path.read_bytes())
     refs = chosen_samples(request.dataset).calibration
     if any(method is not None for method in request.methods):
         refs = tuple(spread(refs, _MOST_FOR_TRIAL))
