@@ -38,6 +38,16 @@ def test_quantize_by_hand(real: float, scale: float, zero_point: int, dtype: str
     assert quantized.tolist() == [expected]
 
 
+@pytest.mark.parametrize("size", [4 * 65536, 4 * 65536 + 1, 5 * 65536 + 77])
+def test_large_arrays_as_small_ones(size: int) -> None:
+    """They are worked on piece by piece."""
+    real = np.random.default_rng(0).normal(0, 40, (size, 1)).astype(np.float32)
+    whole = quantize(real, 0.5, -3, "int8")
+    assert whole.shape == real.shape
+    in_float64 = np.clip(np.rint(real.astype(np.float64) / 0.5) - 3, -128, 127)
+    np.testing.assert_array_equal(whole, in_float64)
+
+
 def test_per_channel_along_each_axis() -> None:
     real = np.array([[1.0, 1.0], [1.0, -1.0]], np.float32)
     assert quantize_per_channel(real, [0.5, 0.25], [0, 1], 0, "int8").tolist() == [[2, 2], [5, -3]]

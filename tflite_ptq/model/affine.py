@@ -17,6 +17,7 @@ from numpy.typing import DTypeLike, NDArray
 Array = NDArray[np.generic]
 
 _PIECE = 1 << 16  # values worked on at once: they stay in the second-level cache from step to step
+_FEW = 4  # pieces: so many lie in the cache anyway
 
 
 def quantize(real: Array, scale: float, zero_point: int, dtype: DTypeLike) -> Array:
@@ -86,10 +87,11 @@ def _quantize(real: Array, scale: Array, zero_point: Array, dtype: np.dtype[np.g
         put(quantized, real, np.empty(real.shape, work))
         return quantized
     flat, into = real.reshape(-1), quantized.reshape(-1)
-    scratch = np.empty(min(flat.size, _PIECE), work)
-    for start in range(0, flat.size, _PIECE):
-        part = flat[start : start + _PIECE]
-        put(into[start : start + _PIECE], part, scratch[: part.size])
+    piece = _PIECE if flat.size > _FEW * _PIECE else max(1, flat.size)
+    scratch = np.empty(piece, work)
+    for start in range(0, flat.size, piece):
+        part = flat[start : start + piece]
+        put(into[start : start + piece], part, scratch[: part.size])
     return quantized
 
 
