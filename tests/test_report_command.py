@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,34 @@ def test_it_takes_in_what_debug_found_since(run: Command, tmp_path: Path) -> Non
     debug_files.write(DEBUG, tmp_path / "run" / "debug")
     assert run("report", tmp_path / "run").code == 0
     assert "Error by layer" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def finished(relu: Path, vectors: Path, tmp_path: Path, run: Command, write_recipe: Callable[..., Path]) -> Path:
+    dataset = {"format": {"type": "npy"}, "evaluation": {"path": str(vectors)}}
+    assert run("convert", write_recipe(relu, dataset), "--output", tmp_path / "run", "-q").code == 0
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize("lost", [None, "manifest.json"])
+def test_a_rendered_run_is_still_a_whole_one(run: Command, finished: Path, lost: str | None) -> None:
+    (finished / "report.md").write_text("rendered by an older version", encoding="utf-8")
+    assert run("verify", finished).code == 3
+    assert run("report", finished).code == 0
+    assert run("verify", finished).code == 0
+    if lost:
+        (finished / lost).unlink()
+        assert run("report", finished).code == 0
+        assert not (finished / lost).exists()
+
+
+def test_a_report_tampered_with_is_not_made_whole(run: Command, finished: Path) -> None:
+    text = (finished / "report.json").read_text(encoding="utf-8")
+    (finished / "report.json").write_text(text.replace('"name": "t"', '"name": "u"'), encoding="utf-8")
+    assert run("report", finished).code == 0
+    ended = run("verify", finished)
+    assert ended.code == 3
+    assert "report.json: changed" in ended.err and "report.md: changed" in ended.err
 
 
 @pytest.mark.parametrize(

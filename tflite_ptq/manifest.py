@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -62,8 +62,25 @@ def write(report: Report, samples: SampleHashes, versions: Mapping[str, str | No
         versions=dict(versions),
         files={name: sha256_of(folder / name) for name in left(folder, [v.name for v in report.variants])},
     )
-    text = json.dumps(manifest.model_dump(mode="json"), indent=2, ensure_ascii=False)
-    atomic.write(folder / MANIFEST_NAME, f"{text}\n".encode())
+    _put(manifest, folder)
+
+
+def holds(folder: Path, name: str) -> bool:
+    """Whether the file ``name`` of a run is as its manifest says."""
+    try:
+        return read(folder).files.get(name) == sha256_of(folder / name)
+    except (UsageError, OSError):
+        return False
+
+
+def rendered_again(folder: Path, names: Iterable[str]) -> None:
+    """Takes the files ``names`` of a finished run as they are now.
+
+    Raises ``UsageError`` where there is no manifest, ``DiskFullError`` or ``OutputError`` where it cannot be written.
+    """
+    manifest = read(folder)
+    known = {name: sha256_of(folder / name) for name in names if name in manifest.files}
+    _put(manifest.model_copy(update={"files": {**manifest.files, **known}}), folder)
 
 
 def read(folder: Path) -> Manifest:
@@ -107,3 +124,8 @@ def changes(manifest: Manifest, folder: Path, *, sources: bool = False) -> Itera
                 yield Change(path=name, how="changed")
         except OSError:
             yield Change(path=name, how="cannot be read")
+
+
+def _put(manifest: Manifest, folder: Path) -> None:
+    text = json.dumps(manifest.model_dump(mode="json"), indent=2, ensure_ascii=False)
+    atomic.write(folder / MANIFEST_NAME, f"{text}\n".encode())

@@ -23,13 +23,18 @@ def report_command(run: Path, output: Path | None, quiet: bool) -> None:
       tflite-ptq report out/flowers
       tflite-ptq report baseline/report.json --output pages
     """
+    from tflite_ptq import manifest
     from tflite_ptq.cli import ci
     from tflite_ptq.report import files
 
     folder = run if run.is_dir() else run.parent
     target = output or folder
     report = files.read_run(run)
+    # Files that were tampered with must not become those that were measured: report.json has to be the run's own.
+    genuine = target.resolve() == folder.resolve() and manifest.holds(folder, files.JSON_NAME)
     files.render(report, folder, target)
+    if genuine:
+        manifest.rendered_again(folder, files.RENDERED)
     ci.publish(report, target, os.environ)
     if not quiet:
         click.echo(f"{target}: {', '.join(files.RENDERED)}")
