@@ -100,10 +100,12 @@ def _refuse_float(variant: Variant, left: tuple[str, ...]) -> None:
 
 
 def _refuse_control_flow(yardstick: Path, variant: Variant) -> None:
-    """The converter quantizes what is inside of a loop or branch, never the operator itself, and may crash at it."""
-    if not variant.needs_calibration or variant.float_fallback:
+    """The converter quantizes what is inside of a loop or branch, never the operator itself, and may crash at it: at a
+    loop also where it may leave operators in float."""
+    if not variant.needs_calibration:
         return
-    found = sorted({count.name for count in describe(yardstick).operator_counts} & {"WHILE", "IF"})
+    refused = {"WHILE"} if variant.float_fallback else {"WHILE", "IF"}
+    found = sorted({count.name for count in describe(yardstick).operator_counts} & refused)
     if found:
         raise ConversionError(
             f"{variant.name}: TensorFlow Lite has no integer kernel for loops and branches ({', '.join(found)}); build "
