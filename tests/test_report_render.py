@@ -165,7 +165,8 @@ def test_console_says_verdict_findings_and_files() -> None:
     assert "the evaluation of 量子化 ran out of memory" in text
     assert "Skipped samples (7)" in text and "and 2 more" in text
     assert text.rstrip().endswith(
-        "float32.tflite, int8.tflite, f16.tflite, " + ", ".join(["latency.json", "report.json", *files.RENDERED])
+        "float32.tflite, int8.tflite, f16.tflite, "
+        + ", ".join(["latency.json", "report.json", *files.RENDERED, "manifest.json"])
     )
 
 

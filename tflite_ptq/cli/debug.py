@@ -43,6 +43,7 @@ def debug_command(
       tflite-ptq debug recipe.yaml --variant int8-uint8 --samples 200
       tflite-ptq debug recipe.yaml --set dataset.calibration.method=mse --json
     """
+    from tflite_ptq.cli.outcome import from_here
     from tflite_ptq.cli.progress import TerminalProgress
     from tflite_ptq.debugging import Options, debug
     from tflite_ptq.recipe.loader import load
@@ -57,4 +58,4 @@ def debug_command(
 
         from tflite_ptq.report.debug_tables import render
 
-        render(report, Console(), str(folder), names)
+        render(report, Console(), from_here(folder), names)

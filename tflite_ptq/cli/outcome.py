@@ -48,11 +48,17 @@ def run_and_show(loaded: LoadedRecipe, options: Options, manner: Manner) -> int:
 
         from tflite_ptq.report.console import render
 
-        render(report, Console(), str(folder))
+        render(report, Console(), from_here(folder))
     for error in report.errors if manner.quiet or manner.as_json else ():
         click.echo(f"error: {error}", err=True)
     ci.publish(report, folder, os.environ)
     return exit_code(report.status)
+
+
+def from_here(path: Path) -> str:
+    """As short as a shell needs it: relative where it lies below the current folder, without ``..``."""
+    whole = Path(os.path.normpath(path.absolute()))
+    return str(whole.relative_to(Path.cwd())) if whole.is_relative_to(Path.cwd()) else str(whole)
 
 
 def show_log(log: Path) -> None:

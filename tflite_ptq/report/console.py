@@ -13,6 +13,7 @@ from tflite_ptq.recipe.schema import FLOAT32
 from tflite_ptq.report import units
 from tflite_ptq.report.columns import no_difference_shown
 from tflite_ptq.report.files import NAMES, TIMINGS_NAME
+from tflite_ptq.report.outcome_folder import MANIFEST_NAME
 from tflite_ptq.report.tables import plain_table, variant_tables
 from tflite_ptq.report.verdict import reasons
 from tflite_ptq.result import GateCheck, Report, VariantResult
@@ -47,7 +48,7 @@ def render(report: Report, console: Console, folder: str) -> None:
     console.print(Text(f"Files in {folder}:"), soft_wrap=True)
     if any(variant.latency for variant in report.variants):
         names.append(TIMINGS_NAME)
-    console.print(Text("  " + ", ".join([*names, *NAMES])))
+    console.print(Text("  " + ", ".join([*names, *NAMES, MANIFEST_NAME])))
 
 
 def print_variants(variants: Sequence[VariantResult], console: Console, yardstick: str = FLOAT32) -> None:
@@ -60,8 +61,10 @@ def print_variants(variants: Sequence[VariantResult], console: Console, yardstic
     if any(figure.interval for figure in figures):
         tested = "; *: p < 0.05, paired on the same samples" if any(figure.test for figure in figures) else ""
         meanings.append(f"±: half the 95 % interval{tested}.")
-    if any(variant.fidelity for variant in variants):
-        meanings.append("agrees: same top class as float32. SQNR: output against float32's.")
+    fidelities = [variant.fidelity for variant in variants if variant.fidelity]
+    if fidelities:
+        agrees = any(fidelity.agreement is not None for fidelity in fidelities)
+        meanings.append(f"{'agrees: same top class as float32. ' * agrees}SQNR: output against float32's.")
     timings = [timing for variant in variants for timing in variant.latency or ()]
     if timings:
         sure = ", ±: half its 95 % interval" if any(timing.precision for timing in timings) else ""
@@ -112,7 +115,7 @@ def print_finding(name: str, finding: str, console: Console) -> None:
     grid.add_column(width=2, justify="right")
     grid.add_column(overflow="fold")
     text = Text(f"{name}: ", style="bold") if name else Text()
-    grid.add_row("-", text.append(Text(finding, style="not bold")))
+    grid.add_row("-", text.append(Text(finding.removeprefix(f"{name}: "), style="not bold")))
     console.print(grid)
 
 
