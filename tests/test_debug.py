@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import yaml
 from conftest import HERE, Command
-from float_chain import NONE, RELU, Chain, Dense
+from float_chain import NONE, RELU, Chain, Dense, Plain
 from rich.console import Console
 
 from tflite_ptq.debug_result import (
@@ -276,6 +276,38 @@ def test_the_bad_layer_comes_first_and_excluding_it_acts(
     assert any("most suspicious" in (one.skipped or "") for one in again.layers)
     assert worst.spared is not None and again.whole.sqnr_db is not None
     assert again.samples == 30 and again.whole.sqnr_db > made.whole.sqnr_db + 10  # type: ignore[operator]
+
+
+@pytest.mark.slow
+def test_a_layer_that_makes_the_outputs_infinite(
+    run: Command, write_recipe: Callable[..., Path], tmp_path: Path
+) -> None:
+    """What int8 rounds to zero has no logarithm in float: neither dense layer may stay in int8."""
+    rng = np.random.default_rng(2)
+    dense = [Dense(np.eye(8, dtype=np.float32) * factor, None, (1, 8)) for factor in (2, 0.5)]
+    model = tmp_path / "log.tflite"
+    model.write_bytes(Chain((1, 8), [*dense, Plain("LOG")]).build(tmp_path).to_bytes())
+    (tmp_path / "samples").mkdir()
+    for i in range(60):
+        np.save(tmp_path / "samples" / f"{i:02}.npy", np.exp(rng.uniform(-9, 0, 8)).astype(np.float32))
+    samples = {"path": str(tmp_path / "samples")}
+    dataset = {"format": {"type": "npy"}, "calibration": {**samples, "samples": 30}, "evaluation": samples}
+    variant = {"scheme": "int8", "exclude": [{"op": "LOG"}]}
+    ended = run("debug", write_recipe(model, dataset, [variant]), "--output", tmp_path / "debug")
+    assert ended.code == 0, ended.err
+    made = DebugReport.model_validate_json((tmp_path / "debug" / "debug.json").read_text(encoding="utf-8"))
+    assert made.whole.non_finite
+    assert {one.name for one in made.layers if one.alone and one.alone.non_finite} == {"t0", "t1"}
+    assert next(one.skipped for one in made.layers if one.name == "t2") == "it is in float already"
+    assert made.exclusions[0].exclude == ("t0", "t1")
+    assert made.advice[0].text.startswith("leave 2 layers in float: NaN or infinite outputs become float32's own")
+    assert "NaN or infinity in the outputs" in ended.out
+
+    # Correction leaves it alone; the error leads here.
+    ended = run("convert", write_recipe(model, dataset, [variant]), "--output", tmp_path / "out")
+    assert ended.code == 4
+    assert "int8: no bias correction: the outputs hold NaN or infinity on calibration samples" in ended.out
+    assert " - int8: output 't2' holds NaN or infinity on " in ended.out and "tflite-ptq debug finds" in ended.out
 
 
 @pytest.mark.slow

@@ -3,6 +3,8 @@
 import pytest
 
 from tflite_ptq.quantize.correction.closer import surely_closer
+from tflite_ptq.report.notes import notes_on
+from tflite_ptq.result import Correction, LayerCorrection, VariantResult
 
 
 @pytest.mark.parametrize(
@@ -26,3 +28,50 @@ from tflite_ptq.quantize.correction.closer import surely_closer
 )
 def test_surely_closer(one: tuple[float, ...], other: tuple[float, ...], expected: bool) -> None:
     assert surely_closer(one, other) is expected
+
+
+@pytest.mark.parametrize(
+    ("method", "db", "held", "statuses", "expected"),
+    [
+        (
+            "one-pass",
+            (31.26, 37.14),
+            (12, True),
+            ("kept", "skipped", "kept"),
+            "bias correction (one-pass): layers 2 kept, 1 skipped; mean SQNR 31.3 dB before, 37.1 dB after, on 12 "
+            "calibration samples held back",
+        ),
+        (
+            None,
+            (31.26, 31.26),
+            (1, False),
+            ("refused",),
+            "bias correction: layers 1 refused; mean SQNR 31.3 dB on 1 calibration sample, too few to hold any back, "
+            "not surely closer with it",
+        ),
+        # Nothing was tried, and nothing is lost.
+        (
+            None,
+            (None, None),
+            (40, True),
+            ("skipped",),
+            "bias correction: layers 1 skipped; mean SQNR identical on 40 calibration samples held back",
+        ),
+    ],
+)
+def test_the_note_on_a_correction(
+    method: str | None, db: tuple[float, float], held: tuple[int, bool], statuses: tuple[str, ...], expected: str
+) -> None:
+    layers = [LayerCorrection.model_validate({"layer": "a", "op": "X", "status": s, "reason": ""}) for s in statuses]
+    correction = Correction.model_validate(
+        {
+            "method": method,
+            "sqnr_before_db": db[0],
+            "sqnr_after_db": db[1],
+            "held_back_samples": held[0],
+            "held_back": held[1],
+            "layers": layers,
+        }
+    )
+    variant = VariantResult(name="int8", scheme="int8", size_bytes=1, correction=correction)
+    assert notes_on(variant) == (expected,)

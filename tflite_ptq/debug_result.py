@@ -15,11 +15,12 @@ from tflite_ptq.result import Environment, Frozen, RecipeInfo
 
 class Closeness(Frozen):
     """How close a model's outputs (or a tensor) are to float32's on the same samples; ``error`` says why it is not
-    known."""
+    known. ``non_finite``: they hold NaN or infinity, which is further than any number says."""
 
     sqnr_db: float | None = None
     exact: bool = False
     error: str | None = None
+    non_finite: bool = False
 
     @property
     def noise(self) -> float | None:

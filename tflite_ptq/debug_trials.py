@@ -53,7 +53,8 @@ class Trials:
     def sensitivity(
         self, layers: Sequence[ComparedLayer], computed: Sequence[str], excluded: Sequence[str], most: int
     ) -> tuple[LayerDebug, ...]:
-        """All layers, ranked by the noise that each brings to the outputs when it alone is quantized.
+        """All layers, ranked by the noise that each brings to the outputs when it alone is quantized; first those that
+        make them NaN or infinite.
 
         ``computed``: output tensors of all operators; ``excluded``: those that the recipe leaves in float. Only the
         ``most`` suspicious layers are tried; those not tried come last.
@@ -102,15 +103,17 @@ class Trials:
         )
 
     def exclusions(self, ranked: Sequence[LayerDebug]) -> tuple[ExclusionTrial, ...]:
-        """The worst layers left in float together, one more each time; last the best set less what it can spare."""
-        candidates = [
-            layer.exclude
-            for layer in ranked
-            if layer.exclude is not None and layer.error_share is not None and layer.error_share >= _LEAST_SHARE
-        ][:_MOST_EXCLUDED]
+        """The worst layers left in float together, one more each time; last the best set less what it can spare.
+
+        Those that alone make the outputs NaN or infinite go together: none of them may stay.
+        """
+        worst = [layer for layer in ranked if _breaks(layer) or (layer.error_share or 0.0) >= _LEAST_SHARE]
+        candidates = [layer.exclude for layer in worst if layer.exclude is not None]
+        least = max(1, sum(_breaks(layer) for layer in worst if layer.exclude is not None))
+        most = min(len(candidates), least - 1 + _MOST_EXCLUDED)
         trials: list[ExclusionTrial] = []
-        for count in range(1, len(candidates) + 1):
-            self.observer.stage("leaving the worst layers in float", count - 1, len(candidates))
+        for count in range(least, most + 1):
+            self.observer.stage("leaving the worst layers in float", count - least, most - least + 1)
             trials.append(self._exclusion(tuple(candidates[:count])))
         best = best_exclusion(trials, self.whole)
         if best is not None and len(best.exclude) > 1:
@@ -222,4 +225,9 @@ def _ranked(layers: list[LayerDebug]) -> list[LayerDebug]:
         else layer
         for layer in layers
     ]
-    return sorted(shared, key=lambda layer: (-(layer.error_share or 0.0), -(layer.gain_db or 0.0)))
+    return sorted(shared, key=lambda layer: (not _breaks(layer), -(layer.error_share or 0.0), -(layer.gain_db or 0.0)))
+
+
+def _breaks(layer: LayerDebug) -> bool:
+    """Whether it alone, quantized, makes the outputs NaN or infinite."""
+    return layer.alone is not None and layer.alone.non_finite

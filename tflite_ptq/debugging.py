@@ -113,12 +113,11 @@ class _Story:
             raise ModelError(f"{self.recipe.model.path}: its layers cannot be followed because {unserved}")
         quantized = self.folder / f"{self.variant.name}.tflite"
         self._quantize(calibrated, self.variant, quantized)
-        # With integer outputs the last layer keeps its name, by which layers are found; the numbers are the same.
-        compared_file = self.children.work / "integer-io.tflite"
-        self._quantize(calibrated, self.variant.model_copy(update={"io": "int8"}), compared_file)
+        followed = self.children.work / "integer-io.tflite"
+        self._quantize(calibrated, self.variant.model_copy(update={"io": "int8"}), followed)
         yardstick = Yardstick(reference=str(reference), inputs=inputs, dataset=dataset, samples=options.samples)
         self.observer.stage("comparing activations", 0, None)
-        request = CompareLayers(yardstick=yardstick, model=str(compared_file))
+        request = CompareLayers(yardstick=yardstick, model=str(quantized), followed=str(followed))
         compared = runtime.ask(request, LayersCompared, "comparison of the activations")
         trials = Trials(self.children, self.variant, calibrated, yardstick, compared.whole, self.observer)
         in_float = tuple(n for one in compared.layers if one.in_float for n in one.outputs)
@@ -140,7 +139,7 @@ class _Story:
             layers=layers,
             exclusions=trials.exclusions(layers),
             methods=trials.methods(dataset.calibration),
-            correction=trials.correction(compared_file),
+            correction=trials.correction(quantized),
             duration_s=0.0,
         )
 

@@ -13,7 +13,8 @@ from tflite_ptq.observer import Observer
 from tflite_ptq.quantize.correction.closer import surely_closer
 from tflite_ptq.recipe.dataset import Dataset, Percentile, RangeMethod
 from tflite_ptq.recipe.schema import Variant, Weights
-from tflite_ptq.result import TensorInfo
+from tflite_ptq.report.notes import closeness, judged_on
+from tflite_ptq.result import Correction, TensorInfo
 from tflite_ptq.worker.children import Children
 from tflite_ptq.worker.messages import Converted, Correct, Corrected, Prepare, Prepared, Quantize
 
@@ -51,7 +52,7 @@ class Improving:
         notes: list[str] = []
         if others and best is not None and best.correction is not None:
             method = (None, *_RANGE_METHODS)[best.chosen]
-            notes.append(_on_ranges(best))
+            notes.append(_on_ranges(best, best.correction))
         if not variant.weighting.plain:
             best, note = self._with_weights(variant, best, method, file)
             notes.append(note)
@@ -103,7 +104,9 @@ class Improving:
         summary, (calibrated,) = self._prepared(variant, (method,), "weights")
         target = self._quantized(variant, calibrated, "made")
         made = self._correct(variant, self._work(variant, "reference"), target) or Corrected()
-        verdict = f"{summary}: outputs at {_decibels(made)} on samples held back, {_decibels(plain)} without"
+        verdict = (
+            f"{summary}: mean SQNR {_decibels(made)}, {_decibels(plain)} without, on {judged_on(plain.correction)}"
+        )
         if not surely_closer(made.closeness_db, plain.closeness_db):
             return plain, f"weights: refused, {verdict}"
         atomic.write(file, target.read_bytes())
@@ -143,10 +146,13 @@ class Improving:
         return lambda done, total: self.observer.stage(what, done, total)
 
 
-def _on_ranges(best: Corrected) -> str:
+def _on_ranges(best: Corrected, judged: Correction) -> str:
     names = ("minmax", *map(_shown, _RANGE_METHODS))
-    tried = ", ".join(f"{name} {value:.1f} dB" for name, value in zip(names, best.tried_db, strict=True))
-    return f"activation ranges by {names[best.chosen]}: outputs on samples held back: {tried}"
+    tried = ", ".join(
+        f"{name} NaN" if value is None else f"{name} {value:.1f} dB"
+        for name, value in zip(names, best.tried_db, strict=True)
+    )
+    return f"activation ranges by {names[best.chosen]}: mean SQNR on {judged_on(judged)}: {tried}"
 
 
 def _shown(method: RangeMethod) -> str:
@@ -154,5 +160,4 @@ def _shown(method: RangeMethod) -> str:
 
 
 def _decibels(made: Corrected) -> str:
-    value = made.correction.sqnr_after_db if made.correction else None
-    return "an unknown SQNR" if value is None else f"{value:.1f} dB"
+    return "unknown" if made.correction is None else closeness(made.correction.sqnr_after_db)

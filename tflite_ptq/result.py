@@ -104,13 +104,14 @@ class LayerCorrection(Frozen):
 class Correction(Frozen):
     """Bias correction of one variant; ``method`` is ``None`` where none was kept.
 
-    SQNR of the outputs against float32 in dB, mean over the ``held_back_samples`` calibration samples, each judged by a
-    correction that was not computed on it (``held_back`` false: too few to hold any back, so all served twice).
+    SQNR of the outputs against float32 in dB, before a last softmax or logistic, mean over the ``held_back_samples``
+    calibration samples, each judged by a correction that was not computed on it (``held_back`` false: too few to hold
+    any back, so all served twice); ``None`` where the outputs are identical to float32's.
     """
 
     method: Literal["one-pass", "sequential"] | None
-    sqnr_before_db: float
-    sqnr_after_db: float
+    sqnr_before_db: float | None
+    sqnr_after_db: float | None
     held_back_samples: int
     held_back: bool
     layers: tuple[LayerCorrection, ...]

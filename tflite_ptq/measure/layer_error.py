@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tflite_ptq.errors import MeasurementError
 from tflite_ptq.model.editing import Affine, Editable
 from tflite_ptq.model.tap import watching
 
@@ -34,16 +33,18 @@ class ErrorOfTensor:
     noise upon zeros. ``bias_share`` = sum over channels c of n_c * mean_error_c^2, over the sum of error^2 (0..1),
     channels along the last axis. ``clipped_below`` and ``clipped_above``: shares of values whose code is at its integer
     limit while the float value lies more than half a step beyond what that limit stands for; ``None`` in float.
+    ``non_finite``: a value was NaN or infinite; then there are no figures.
     """
 
-    sqnr_db: float | None
-    exact: bool
-    mean_error: float
-    max_error: float
-    bias_share: float
-    clipped_below: float | None
-    clipped_above: float | None
-    crest_factor: float | None
+    sqnr_db: float | None = None
+    exact: bool = False
+    non_finite: bool = False
+    mean_error: float | None = None
+    max_error: float | None = None
+    bias_share: float | None = None
+    clipped_below: float | None = None
+    clipped_above: float | None = None
+    crest_factor: float | None = None
 
 
 class ErrorSums:
@@ -56,12 +57,10 @@ class ErrorSums:
         self._errors: Floats = np.zeros(1)
         self._count = self._below = self._above = 0
         self._largest = self._largest_error = 0.0
+        self._non_finite = False
 
     def add(self, real: Array, stored: Array) -> None:
-        """One sample: the float model's values and the quantized model's codes (or reals), of the same shape.
-
-        Raises ``MeasurementError`` for NaN and infinity.
-        """
+        """One sample: the float model's values and the quantized model's codes (or reals), of the same shape."""
         want = real.astype(np.float64)
         got = stored.astype(np.float64)
         if self._affine is not None:
@@ -69,10 +68,11 @@ class ErrorSums:
             self._count_clipped(want, got, scale, zero_point)
             got = scale * (got - zero_point)
         error = got - want
-        self._signal += float(np.vdot(want, want))
         noise = float(np.vdot(error, error))
         if not math.isfinite(noise):
-            raise MeasurementError("holds NaN or infinity")
+            self._non_finite = True
+            return
+        self._signal += float(np.vdot(want, want))
         self._noise += noise
         self._errors = self._errors + (error.reshape(-1, error.shape[-1]).sum(axis=0) if error.ndim else error)
         self._count += error.size
@@ -88,6 +88,8 @@ class ErrorSums:
 
     def result(self) -> ErrorOfTensor:
         """The figures of all samples added; at least one value."""
+        if self._non_finite:
+            return ErrorOfTensor(non_finite=True)
         per_channel = self._count / len(self._errors)
         of_means = float(np.vdot(self._errors, self._errors)) / per_channel
         finite = self._signal > 0 and self._noise > 0
@@ -136,19 +138,16 @@ def tensor_errors(
 ) -> dict[str, ErrorOfTensor]:
     """Errors by tensor name. ``samples`` are the inputs of either model, in order and in its own dtypes.
 
-    Raises ``MeasurementError`` where LiteRT cannot run a model or an activation holds NaN.
+    Raises ``MeasurementError`` where LiteRT cannot run a model.
     """
     left = watching(reference, [pair.reference for pair in watched])
     right = watching(quantized, [pair.quantized for pair in watched])
     sums = [ErrorSums(quantized.affine(pair.quantized), quantized.dtype(pair.quantized)) for pair in watched]
-    for number, (real, own) in enumerate(samples):
+    for real, own in samples:
         left.run(real)
         right.run(own)
-        for position, (pair, one) in enumerate(zip(watched, sums, strict=True)):
-            try:
-                one.add(left.view(position), right.view(position))
-            except MeasurementError as error:
-                raise MeasurementError(f"activation '{pair.name}' {error} on sample {number}") from error
+        for position, one in enumerate(sums):
+            one.add(left.view(position), right.view(position))
     return {pair.name: one.result() for pair, one in zip(watched, sums, strict=True)}
 
 

@@ -25,9 +25,9 @@ def complaints(report: Report) -> tuple[Complaint, ...]:
     """Errors of variants, errors of the run, then broken limits: what must be mended first comes first."""
     origins = None if report.recipe.text is None else origins_of(report.recipe.text)
     found = [
-        Complaint(variant.name, "error", f"{variant.name}: {variant.error}", _line(origins, ("variants",)))
-        for variant in report.variants
-        if variant.error is not None
+        Complaint(name, "error", f"{name}: {error.removeprefix(f'{name}: ')}", _line(origins, ("variants",)))
+        for name, error in ((variant.name, variant.error) for variant in report.variants)
+        if error is not None
     ]
     found += [Complaint(None, "error", message, _line(origins, ())) for message in run_errors(report)]
     found += [_broken(report, check, origins) for check in report.gate if not check.passed]

@@ -37,7 +37,11 @@ def gain_db(closeness: Closeness | None, whole: Closeness) -> float | None:
 
 def best_exclusion(trials: Sequence[ExclusionTrial], whole: Closeness) -> ExclusionTrial | None:
     """The smallest set of layers that brings half of the decibels that the best set brings; ``None`` where that one
-    brings too little. Each layer more in float costs speed, and the last decibels are the dearest."""
+    brings too little. Each layer more in float costs speed, and the last decibels are the dearest. Where the outputs
+    hold NaN or infinity, it is the smallest set that makes them finite."""
+    if whole.non_finite:
+        finite_sets = [trial for trial in trials if trial.closeness.error is None]
+        return min(finite_sets, key=lambda trial: len(trial.exclude), default=None)
     base = _level(whole)
     if base is None or math.isinf(base):
         return None
@@ -64,20 +68,31 @@ def _level(closeness: Closeness) -> float | None:
     return math.inf if closeness.exact else closeness.sqnr_db
 
 
+def _decibels(closeness: Closeness) -> str | None:
+    return None if closeness.sqnr_db is None else f"{closeness.sqnr_db:.1f} dB"
+
+
 def _exclusion(report: DebugReport) -> Iterator[Advice]:
-    if report.whole.sqnr_db is None or not any(layer.alone for layer in report.layers):
+    before = "NaN or infinite outputs" if report.whole.non_finite else _decibels(report.whole)
+    if before is None or not any(layer.alone for layer in report.layers):
         return
     best = best_exclusion(report.exclusions, report.whole)
+    if best is None and report.whole.non_finite:
+        yield Advice(
+            text="the outputs hold NaN or infinity, and no few layers left in float cure it; see which activations are "
+            "not finite, and train the model to keep their values in a narrower range"
+        )
+        return
     if best is None:
         yield Advice(
             text=f"exclude nothing: no few layers left in float bring the outputs {WORTH_DB:g} dB closer to float32"
         )
         return
     layers = "1 layer" if len(best.exclude) == 1 else f"{len(best.exclude)} layers"
-    after = "float32's own outputs" if best.closeness.sqnr_db is None else f"{best.closeness.sqnr_db:.1f} dB"
+    after = _decibels(best.closeness) or "float32's own outputs"
     given = report.entry.get("exclude")
     yield Advice(
-        text=f"leave {layers} in float: {report.whole.sqnr_db:.1f} dB become {after}; the model is then no longer "
+        text=f"leave {layers} in float: {before} become {after}; the model is then no longer "
         "fully integer, and slower where it changes between int8 and float",
         yaml=entry_yaml(report, {"exclude": [*(given if isinstance(given, list) else []), *best.exclude]}),
     )
@@ -134,6 +149,8 @@ def _correction(report: DebugReport) -> Iterator[Advice]:
     trial = report.correction
     if trial.unserved is not None:
         yield Advice(text=f"bias correction cannot be tried: {trial.unserved}")
+        return
+    if report.whole.non_finite:
         return
     gain = gain_db(trial.closeness, report.whole)
     if trial.method is None or gain is None or gain <= 0:

@@ -102,10 +102,14 @@ def _trials(report: DebugReport) -> Table:
 def _number(closeness: Closeness | None) -> str:
     if closeness is None:
         return NOT_MEASURED
+    if closeness.non_finite:
+        return "NaN"
     return "exact" if closeness.exact else NOT_MEASURED if closeness.sqnr_db is None else f"{closeness.sqnr_db:.1f}"
 
 
 def _db(closeness: Closeness) -> str:
     if closeness.exact:
         return "infinite"
+    if closeness.non_finite:
+        return "NaN or infinity in the outputs instead of"
     return "unknown" if closeness.sqnr_db is None else f"{closeness.sqnr_db:.1f} dB"

@@ -14,6 +14,18 @@ def notes_on(variant: VariantResult) -> tuple[str, ...]:
     return tuple(_notes(variant))
 
 
+def closeness(sqnr_db: float | None) -> str:
+    """A figure of ``Correction``."""
+    return "identical" if sqnr_db is None else f"{sqnr_db:.1f} dB"
+
+
+def judged_on(correction: Correction) -> str:
+    """The samples that its figures are of."""
+    count = correction.held_back_samples
+    samples = "1 calibration sample" if count == 1 else f"{count} calibration samples"
+    return f"{samples} held back" if correction.held_back else f"{samples}, too few to hold any back"
+
+
 def _notes(variant: VariantResult) -> Iterator[str]:
     if variant.correction is not None and variant.correction.layers:
         yield _corrected(variant.correction)
@@ -39,15 +51,9 @@ def _notes(variant: VariantResult) -> Iterator[str]:
 def _corrected(correction: Correction) -> str:
     states = [layer.status for layer in correction.layers]
     counts = ", ".join(f"{states.count(state)} {state}" for state in ("kept", "refused", "skipped") if state in states)
-    samples = (
-        f"{correction.held_back_samples} calibration samples held back"
-        if correction.held_back
-        else f"{correction.held_back_samples} calibration samples, too few to hold any back"
-    )
-    closeness = f"outputs {correction.sqnr_before_db:.1f} dB"
+    before, samples = f"mean SQNR {closeness(correction.sqnr_before_db)}", judged_on(correction)
     if correction.method is None:
-        return f"bias correction: layers {counts}; {closeness} on {samples}, not surely closer with it"
-    return (
-        f"bias correction ({correction.method}): layers {counts}; {closeness} before, "
-        f"{correction.sqnr_after_db:.1f} dB after, on {samples}"
-    )
+        tried = ", not surely closer with it" if "refused" in states else ""
+        return f"bias correction: layers {counts}; {before} on {samples}{tried}"
+    after = closeness(correction.sqnr_after_db)
+    return f"bias correction ({correction.method}): layers {counts}; {before} before, {after} after, on {samples}"

@@ -58,6 +58,8 @@ _MOVES_VALUES = frozenset(
 )
 """Operators that compute nothing: their output has the scale of their input, and its error."""
 
+_NOT_FINITE = Closeness(error="NaN or infinity", non_finite=True)
+
 
 @dataclass(frozen=True)
 class _Prepared:
@@ -73,7 +75,7 @@ def compare_layers(request: CompareLayers) -> LayersCompared:
     """Errors of all activations and weights. Raises ``MeasurementError``."""
     prepared = _prepared(request.yardstick.model_dump_json())
     reference = Editable(Path(request.yardstick.reference).read_bytes())
-    quantized = Editable(Path(request.model).read_bytes())
+    quantized = Editable(Path(request.followed).read_bytes())
     watched = pairs(reference, quantized)
     samples = zip(
         as_inputs(reference, prepared.names, prepared.samples),
@@ -81,7 +83,17 @@ def compare_layers(request: CompareLayers) -> LayersCompared:
         strict=True,
     )
     errors = tensor_errors(reference, quantized, watched, samples)
-    integer = {pair.name for pair in watched if quantized.affine(pair.quantized) is not None}
+    from_float = {
+        node.outputs[0]
+        for node in quantized.nodes()
+        if node.name == "QUANTIZE" and quantized.dtype(node.inputs[0]) == "float32"
+    }
+    integer = {
+        pair.name
+        for pair in watched
+        if quantized.affine(pair.quantized) is not None
+        and (pair.reference in reference.inputs or pair.quantized not in from_float)
+    }
     weights = {one.name: weight_sqnr_db(one.weights, one.quantized_weights) for one in match(reference, quantized)[0]}
     patterns = exclude_patterns(reference)
     layers = []
@@ -111,7 +123,7 @@ def compare_layers(request: CompareLayers) -> LayersCompared:
             )
         )
     return LayersCompared(
-        whole=_closeness(quantized, prepared),
+        whole=_closeness(Editable(Path(request.model).read_bytes()), prepared),
         inputs=tuple(_shown(reference.name(i), errors.get(reference.name(i))) for i in reference.inputs),
         layers=tuple(layers),
         computed=tuple(reference.name(output) for node in reference.nodes() for output in node.outputs),
@@ -160,7 +172,7 @@ def _closeness(model: Editable, prepared: _Prepared) -> Closeness:
     for wanted, values in zip(prepared.wanted, as_inputs(model, prepared.names, prepared.samples), strict=True):
         noise.append(noise_power(_rows(wanted), _rows(run(values)))[0])
     if not np.isfinite(noise).all():
-        raise MeasurementError("the model's outputs hold NaN or infinity")
+        return _NOT_FINITE
     signal = [power(_rows(wanted))[0] for wanted in prepared.wanted]
     fidelity = summarize(np.array(signal), np.array(noise), None)
     return Closeness(sqnr_db=fidelity.sqnr_db, exact=fidelity.exact)
@@ -175,7 +187,7 @@ def _shown(name: str, error: ErrorOfTensor | None) -> TensorError:
         return TensorError(tensor=name, closeness=Closeness(error="the quantizer renamed or fused this tensor"))
     return TensorError(
         tensor=name,
-        closeness=Closeness(sqnr_db=error.sqnr_db, exact=error.exact),
+        closeness=_NOT_FINITE if error.non_finite else Closeness(sqnr_db=error.sqnr_db, exact=error.exact),
         mean_error=error.mean_error,
         max_error=error.max_error,
         bias_share=error.bias_share,

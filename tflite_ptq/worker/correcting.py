@@ -16,7 +16,7 @@ from tflite_ptq.quantize.correction import decide
 from tflite_ptq.quantize.correction.closer import surely_closer
 from tflite_ptq.quantize.correction.decide import MOST_SAMPLES, Trial
 from tflite_ptq.quantize.correction.samples import Sample
-from tflite_ptq.quantize.correction.yardstick import Yardstick
+from tflite_ptq.quantize.correction.yardstick import EXACT_DB, Yardstick
 from tflite_ptq.recipe.dataset import Dataset
 from tflite_ptq.result import Correction, LayerCorrection, TensorInfo
 from tflite_ptq.worker.calibrating import spread
@@ -38,6 +38,8 @@ def correct(request: Correct) -> Corrected:
     try:
         trials = [Trial(yardstick, data, request.methods) for data in quantized]
         chosen = _closest(trials)
+        if not trials[chosen].finite:
+            raise MeasurementError("the outputs hold NaN or infinity on calibration samples")
         found = decide.correct(trials[chosen])
     except MeasurementError as error:  # the audit, which runs the file as it is, judges whether it is of use
         return Corrected(unserved=str(error))
@@ -46,11 +48,11 @@ def correct(request: Correct) -> Corrected:
     return Corrected(
         closeness_db=found.closeness_db,
         chosen=chosen,
-        tried_db=tuple(float(np.mean(trial.closeness_db)) for trial in trials),
+        tried_db=tuple(float(np.mean(one.closeness_db)) if one.finite else None for one in trials),
         correction=Correction(
             method=found.method,
-            sqnr_before_db=found.sqnr_before_db,
-            sqnr_after_db=found.sqnr_after_db,
+            sqnr_before_db=_unless_exact(found.sqnr_before_db),
+            sqnr_after_db=_unless_exact(found.sqnr_after_db),
             held_back_samples=found.held_back,
             held_back=yardstick.holds_back,
             layers=tuple(
@@ -61,10 +63,14 @@ def correct(request: Correct) -> Corrected:
     )
 
 
+def _unless_exact(closeness_db: float) -> float | None:
+    return None if closeness_db >= EXACT_DB else closeness_db
+
+
 def _closest(trials: Sequence[Trial]) -> int:
     best = 0
     for place, trial in enumerate(trials):
-        if surely_closer(trial.closeness_db, trials[best].closeness_db):
+        if not trials[best].finite or surely_closer(trial.closeness_db, trials[best].closeness_db):
             best = place
     return best
 

@@ -30,11 +30,13 @@ class Yardstick(Frozen):
 
 
 class CompareLayers(Frozen):
-    """Compare every activation of the quantized file ``model`` with the yardstick's."""
+    """Compare the quantized file ``model`` with the yardstick; every activation in ``followed``, which is the same
+    model with integer outputs: there the last layer keeps its name."""
 
     job: Literal["compare-layers"] = "compare-layers"
     yardstick: Yardstick
     model: str
+    followed: str
 
 
 class ComparedLayer(Frozen):

@@ -185,12 +185,12 @@ class Correct(Frozen):
 
 class Corrected(Frozen):
     """What the correction did; ``None`` with the reason where it could not work on the model. ``closeness_db``: the
-    SQNR of the outputs afterwards, of each sample held back. ``tried_db``: its mean for the file and each of the
-    others, before layers are taken back; ``chosen`` is the place of the one that was kept."""
+    SQNR of the outputs afterwards, by sample held back. ``tried_db``: its mean for the file and each of the others,
+    before layers are taken back (``None``: NaN or infinity); ``chosen``: the place of the one kept."""
 
     correction: Correction | None = None
     closeness_db: tuple[float, ...] = ()
-    tried_db: tuple[float, ...] = ()
+    tried_db: tuple[float | None, ...] = ()
     chosen: int = 0
     unserved: str | None = None
 

@@ -19,6 +19,7 @@ from tflite_ptq.model.flatbuffer import describe
 from tflite_ptq.model.interpreter import Runner
 from tflite_ptq.model.signature import kind, read_inputs
 from tflite_ptq.quantize.audit import audit, findings, quantized_parts
+from tflite_ptq.recipe.schema import Variant
 from tflite_ptq.result import Frozen, TensorInfo
 from tflite_ptq.worker.calibrating import calibrate
 from tflite_ptq.worker.child import ReportProgress, serve
@@ -142,10 +143,20 @@ def _audit(request: AuditFile) -> Audited:
     for output, values in outputs.items():
         if not np.isfinite(values).all():
             raise MeasurementError(
-                f"{request.name}: output '{output}' holds NaN or infinity on {place}; check the model with that "
-                "input (float16 also overflows beyond 65504)"
+                f"{request.name}: output '{output}' holds NaN or infinity on {place}; {_cure(request.variant)}"
             )
     return Audited(audit=found, findings=findings(found, request.variant) if request.variant else ())
+
+
+def _cure(variant: Variant | None) -> str:
+    """What to do about outputs that are not finite; those of float32 are, where there is a variant."""
+    if variant is None:
+        return "check the model with that input"
+    if variant.scheme == "float16":
+        return "float16 ends at 65504: look for weights beyond it, or use another scheme"
+    if variant.scheme == "int8":
+        return "tflite-ptq debug finds the layers whose rounding does it; leave them in float (variants[].exclude)"
+    return "float32's is finite there: use another scheme"
 
 
 def _one_sample(request: AuditFile, runner: Runner) -> tuple[Mapping[str, NDArray[np.generic]], str]:

@@ -76,14 +76,16 @@ class Trial:
         self.quantized, self.plain = quantized, Editable(quantized)
         self.layers, self.left = match(yardstick.reference, self.plain)
         self.judge, self.before = yardstick.judge(self.plain)
+        self.finite = bool(np.isfinite(self.before).all())
+        """Whether its outputs are; there is nothing to correct where they are not."""
         self.method: Method | None = None
         self.deltas: Sequence[Deltas] = ()
         self.after = self.before
         self._yardstick = yardstick
-        for method in methods if self.layers else ():
+        for method in methods if self.layers and self.finite else ():
             deltas = [self.deltas_by(method, self.layers, fold) for fold in range(len(yardstick.folds))]
             noise = self.judge([self.with_biases(part) for part in deltas])
-            if self.method is None or _lower(noise, self.after, _STANDARD_ERRORS):
+            if np.isfinite(noise).all() if self.method is None else _lower(noise, self.after, _STANDARD_ERRORS):
                 self.method, self.deltas, self.after = method, deltas, noise
 
     @property
@@ -167,5 +169,6 @@ def _closeness(noise_db: Floats) -> tuple[float, ...]:
 
 
 def _lower(one: Floats, other: Floats, standard_errors: float) -> bool:
-    """Whether ``one`` lies below ``other`` by more than so many standard errors of their paired differences."""
-    return beyond_chance((other - one).tolist(), standard_errors)
+    """Whether ``one`` lies below ``other``, which is finite, by more than so many standard errors of their paired
+    differences."""
+    return bool(np.isfinite(one).all()) and beyond_chance((other - one).tolist(), standard_errors)

@@ -19,6 +19,9 @@ from tflite_ptq.quantize.correction.sequential import mean_maps
 _FLOOR = 0.01
 """Noise below this share of the typical sample's counts as this: samples that come out all but exact would otherwise
 decide by their logarithm."""
+_NO_NOISE = 1e-30
+EXACT_DB = 300.0
+"""The closeness of outputs without any noise: ``-10 log10(_NO_NOISE)``."""
 _PARTS = 5
 _LEAST_HELD_BACK = 12
 _LEAST_SAMPLES = 10
@@ -67,7 +70,10 @@ class Yardstick:
         return self.folds[0].fitted is not self.folds[0].held
 
     def judge(self, plain: Editable) -> tuple[Judge, Floats]:
-        """For models that differ from ``plain`` in their biases only; and what it says of ``plain`` itself."""
+        """For models that differ from ``plain`` in their biases only; and what it says of ``plain`` itself.
+
+        Infinite where outputs hold NaN or infinity.
+        """
         sought, looked_at = judged_tensors(self.reference, plain)
         if sought not in self._wanted:
             held = as_inputs(self.reference, self.names, self._held)
@@ -80,12 +86,14 @@ class Yardstick:
 
         def noises(models: Models) -> Floats:
             by_fold = zip(models, parts, strict=True)
-            return np.concatenate(
+            found = np.concatenate(
                 [noise(wanted[part], powers, Outputs(model, looked_at), inputs[part]) for model, part in by_fold]
             )
+            return np.where(np.isfinite(found), found, np.inf)
 
         of_plain = noises([plain] * len(self.folds))
-        floor = max(float(np.median(of_plain)) * _FLOOR, 1e-30)
+        typical = float(np.median(of_plain)) or float(np.mean(of_plain))
+        floor = max(typical * _FLOOR, _NO_NOISE)
 
         def in_db(power: Floats) -> Floats:
             return np.asarray(10 * np.log10(np.maximum(power, floor)))

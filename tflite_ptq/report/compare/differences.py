@@ -62,7 +62,7 @@ def warnings(baseline: Report, candidate: Report, names: Sequence[str]) -> Itera
     for name in names:
         a, b = ours.get(name, NOTHING), theirs.get(name, NOTHING)
         if b.error is not None:
-            yield f"{name}: {b.error}"
+            yield f"{name}: {b.error.removeprefix(f'{name}: ')}"
         if a.audit is not None and b.audit is not None and a.audit.fully_integer and not b.audit.fully_integer:
             yield f"{name}: was fully integer in the baseline and is not now"
         if a.fidelity is not None and b.fidelity is not None and a.fidelity.exact is not b.fidelity.exact:
