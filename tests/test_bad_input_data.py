@@ -331,7 +331,7 @@ def test_an_operator_without_an_integer_kernel(
     ended = run("convert", recipe, "--output", "out", "-q")
     step = "set float_fallback: true for this variant to leave them in float, or replace the layer"
     int8 = f"int8: operators without an integer kernel: SIN (Sin); {step}"
-    int16x8 = f"int16x8: operators without an integer kernel: SIN; {step}"
+    int16x8 = f"int16x8: operators without an integer kernel: SIN (Sin); {step}"
     assert (ended.code, ended.err) == (4, f"error: {int8}\nerror: {int16x8}\n")
     found = {v["name"]: v for v in json.loads((tmp_path / "out" / "report.json").read_text())["variants"]}
     assert [name for name, v in found.items() if v["file"] is not None] == ["float32", "dynamic", "mixed"]

@@ -286,11 +286,32 @@ def test_settings(settings: dict[str, object], io: str, conv: int, dense: int, c
 
 def test_float_fallback_leaves_what_has_no_integer_kernel_in_float(child: Worker, tmp_path: Path) -> None:
     made = Made(child, models.sine(tmp_path), tmp_path)
+    made.make(None)
     file = made.make(Variant(scheme="int8", name="v", float_fallback=True))
     operators = {op.name: op for op in describe(file).subgraphs[0].operators}
     assert operators["SIN"].outputs[0].dtype == "float32"
     assert operators["FULLY_CONNECTED"].outputs[0].dtype == "int8"
     assert sqnr_db(made.source.outputs["y"], made.outputs(file)["y"]) > 20
+
+
+def test_integer_inputs_in_int16x8(tmp_path: Path, run: Command, write_recipe: Callable[..., Path]) -> None:
+    """TFLiteConverter asks for the range of an index and gives up."""
+    source = models.embedding(tmp_path)
+    (tmp_path / "ids").mkdir()
+    for i, row in enumerate(source.inputs["ids"]):
+        np.save(tmp_path / "ids" / f"{i}.npy", row)
+    samples = {"path": str(tmp_path / "ids")}
+    dataset = {"format": {"type": "npy"}, "calibration": {**samples, "samples": N // 2}, "evaluation": samples}
+    recipe = write_recipe(source.path, dataset, [{"scheme": "int16x8", "io": "int16"}])
+    ended = run("convert", recipe, "--json")
+    assert ended.code == 0, ended.err
+    made = json.loads(ended.out)["variants"][1]
+    assert made["audit"]["fully_integer"] is True and made["audit"]["input_dtypes"] == {"ids": "int32"}
+    assert made["fidelity"]["sqnr_db"] > 20  # a handful of samples gives the ranges
+
+    ended = run("convert", recipe, "-q", "--set", "dataset.calibration.engine=tflite")
+    assert ended.code == 4
+    assert "int16x8: TFLiteConverter makes no int16x8 model with integer inputs (" in ended.err
 
 
 FLOAT_TFLITE: list[tuple[list[str], int]] = [([], 0), (["dynamic", "int8"], 4)]

@@ -65,6 +65,7 @@ _NO_KERNEL = re.compile(r"(?:TF Select|Flex|Custom) ops: ([^\n]+)")
 _NOT_QUANTIZABLE = re.compile(
     r"(?:Quantization (?:to \S+ )?not yet supported for op|requires quantization.*?op)[: ]+'?([\w.]+)'?"
 )
+_INTEGER_INPUT = re.compile(r"Max and min for dynamic tensors should be recorded.*Failed for tensor (\S+)")
 
 
 def explain(message: str, variant: Variant | None) -> str:
@@ -78,6 +79,12 @@ def explain(message: str, variant: Variant | None) -> str:
     unquantizable = sorted(set(_NOT_QUANTIZABLE.findall(message)))
     if unquantizable and variant is not None:
         return no_integer_kernel(unquantizable)
+    integer_input = _INTEGER_INPUT.search(message)
+    if integer_input:
+        return (
+            f"TFLiteConverter makes no int16x8 model with integer inputs ({integer_input[1]}); use calibration engine "
+            "litert, whose ranges it takes, or scheme int8"
+        )
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     return f"TFLiteConverter failed: {lines[0] if lines else 'without a message'}"
 

@@ -13,6 +13,7 @@ from tensorflow.lite.python.convert import mlir_quantize
 from tensorflow.lite.python.optimize import calibrator
 
 from tflite_ptq.errors import ConversionError
+from tflite_ptq.model.editing import Editable
 from tflite_ptq.quantize.convert import explain
 from tflite_ptq.recipe.schema import Variant
 
@@ -20,7 +21,8 @@ from tflite_ptq.recipe.schema import Variant
 def quantize(calibrated: bytes, variant: Variant, excluded: Collection[str] = ()) -> bytes:
     """The integer ``.tflite`` of ``calibrated``, a float flatbuffer with ``quantization.min/max`` on its activations.
 
-    ``excluded``: names of output tensors whose operators stay float (int8 only). Raises ``ConversionError``.
+    ``excluded``: names of output tensors whose operators stay float (int8 only). What has no integer kernel may stay
+    float, whatever the variant says: that is for the caller to judge. Raises ``ConversionError``.
     """
     io = tf.dtypes.as_dtype(variant.io)
     try:
@@ -35,10 +37,20 @@ def quantize(calibrated: bytes, variant: Variant, excluded: Collection[str] = ()
                 disable_per_channel_for_dense_layers=not variant.per_channel_dense,
             )
         else:
-            # Without samples the calibrator measures nothing and the ranges in the file stand.
-            made = calibrator.Calibrator(calibrator.add_intermediate_tensors(calibrated)).calibrate_and_quantize(
-                lambda: iter(()), io, io, variant.float_fallback, tf.int16, tf.int64
+            # Without samples the calibrator measures nothing and the ranges in the file stand. Told to leave in float
+            # what it cannot quantize, it makes the same of all else, takes operators on integers as they are, and
+            # does not stop at the first: the caller sees them all.
+            ranged = calibrator.add_intermediate_tensors(_with_ranges_of_integers(calibrated))
+            made = calibrator.Calibrator(ranged).calibrate_and_quantize(
+                lambda: iter(()), io, io, True, tf.int16, tf.int64
             )
     except Exception as error:  # ConverterError, RuntimeError, ValueError: the quantizer has no common base
         raise ConversionError(f"{variant.name}: {explain(str(error), variant)}") from error
     return bytes(made)
+
+
+def _with_ranges_of_integers(calibrated: bytes) -> bytes:
+    """The quantizer for int16 activations asks a range of every input, and has no use for that of an integer."""
+    model = Editable(calibrated)
+    integers = [i for i in model.inputs if model.dtype(i) != "float32"]
+    return model.with_ranges(dict.fromkeys(integers, (0.0, 1.0))) if integers else calibrated
