@@ -57,7 +57,7 @@ def calibrate(request: Calibrate, progress: ReportProgress) -> Calibrated:
     settled = settling(checkpoints)
     findings = (
         *((settling_finding(settled),) if settled is not None else ()),
-        *(saturated(clipped_on(model, limits, others)) if evaluation else ()),
+        *(saturated(clipped_on(model, limits, others), narrowed=needs_histograms(settings)) if evaluation else ()),
         *ill_matched(concatenations(model, limits)),
         *_outliers({model.name(tensor): one for tensor, one in statistics.items()}),
     )

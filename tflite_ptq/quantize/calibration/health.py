@@ -123,18 +123,22 @@ def saturation(ranges: Mapping[str, Range], seen: Mapping[str, Observed]) -> tup
     return tuple(sorted(found, key=lambda item: -item.share))
 
 
-def saturated(found: Iterable[Saturation]) -> tuple[Finding, ...]:
-    """At most one finding: the tensors that evaluation samples clip at more than one value in a thousand."""
+def saturated(found: Iterable[Saturation], *, narrowed: bool) -> tuple[Finding, ...]:
+    """At most one finding: the tensors that evaluation samples clip at more than one value in a thousand.
+
+    ``narrowed``: the recipe asks for ranges narrower than what calibration saw.
+    """
     noted = sorted((item for item in found if item.share > _SATURATED_NOTED), key=lambda item: -item.share)
     if not noted:
         return ()
+    activations = "1 activation saturates" if len(noted) == 1 else f"{len(noted)} activations saturate"
     return (
         Finding(
             _severity(noted[0].share, _SATURATED_BAD),
-            f"{counted(len(noted), 'activation')} saturate on evaluation samples, up to {noted[0].share:.2%} of the "
-            "values",
+            f"{activations} on evaluation samples, up to {noted[0].share:.2%} of the values",
             tuple(f"{item.tensor}: {item.share:.2%}" for item in noted[:NAMED]),
-            "calibrate on more or other samples, or on a wider range (method minmax)",
+            "calibrate on more samples, or on samples more like these"
+            + (", or on a wider range (method minmax)" if narrowed else ""),
         ),
     )
 
