@@ -246,9 +246,12 @@ def test_wrong_signature(models: Path, check: Command, write_recipe: Callable[..
 
 
 def test_a_tflite_source_cannot_be_quantized(
-    relu: Path, tmp_path: Path, run: Command, write_recipe: Callable[..., Path]
+    relu: Path, tmp_path: Path, run: Command, check: Command, write_recipe: Callable[..., Path]
 ) -> None:
     """float32 is audited all the same."""
+    ended = check(write_recipe(relu, variants=["float16", "dynamic"]))
+    assert ended.code == 4
+    assert ended.message.startswith("float16, dynamic: need the source model: TFLiteConverter cannot read a .tflite; ")
     ended = run("convert", write_recipe(relu, variants=["dynamic"]), "--output", "out", "-q")
     message = (
         "dynamic: needs the source model: TFLiteConverter cannot read a .tflite; name the .keras, .h5 or SavedModel as "

@@ -20,6 +20,7 @@ from tflite_ptq.errors import ConversionError
 from tflite_ptq.fingerprint import sha256_of
 from tflite_ptq.improving import Improving
 from tflite_ptq.journal import Journal
+from tflite_ptq.model.tflite_source import needs_source, shares_calibration
 from tflite_ptq.observer import Observer
 from tflite_ptq.opening import Source
 from tflite_ptq.recipe.schema import FLOAT32, Recipe, Variant
@@ -37,8 +38,6 @@ from tflite_ptq.worker.messages import (
     Examined,
     Quantize,
 )
-
-NEEDS_SOURCE = "needs the source model: TFLiteConverter cannot read a .tflite; name the .keras, .h5 or SavedModel"
 
 _MODEL = "model.tflite"
 """What an entry of the cache calls the file that it holds."""
@@ -81,7 +80,7 @@ class Building:
     def build(self, converting: ThreadPoolExecutor) -> None:
         """Every file of the run; what fails costs its variant, but for float32, the yardstick."""
         started = time.monotonic()
-        shared = tuple(variant for variant in self.variants if self._shares_calibration(variant))
+        shared = tuple(v for v in self.variants if shares_calibration(v, self.recipe.dataset))
         float32 = self._begin(None, self.keys.float32(), self._convert, converting)
         begun = {v.name: self._begin_alone(v, converting) for v in self.variants if v not in shared}
         self._finish(float32, None)
@@ -123,15 +122,6 @@ class Building:
                 "examination",
                 lambda: self.children.runtime.ask(request, Examined, "examination of the samples"),
             )
-        )
-
-    def _shares_calibration(self, variant: Variant) -> bool:
-        dataset = self.recipe.dataset
-        return (
-            variant.needs_calibration
-            and dataset is not None
-            and dataset.calibration is not None
-            and dataset.calibration.engine == "litert"
         )
 
     def _quantize_all(self, variants: tuple[Variant, ...], converting: ThreadPoolExecutor) -> dict[str, _Begun]:
@@ -188,7 +178,7 @@ class Building:
     def _take_tflite(self, variant: Variant | None) -> Converted:
         source = Path(self.recipe.model.path)
         if variant is not None:
-            raise ConversionError(f"{variant.name}: {NEEDS_SOURCE} as model.path instead of {source}")
+            raise ConversionError(needs_source([variant.name], str(source)))
         atomic.write(self._file(FLOAT32), source.read_bytes())
         return Converted()
 

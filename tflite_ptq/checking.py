@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from tflite_ptq.errors import ConversionError
 from tflite_ptq.measure.extras import require
 from tflite_ptq.model.input_shapes import fixed_inputs
-from tflite_ptq.model.tflite_source import float_inputs
+from tflite_ptq.model.tflite_source import float_inputs, needs_source, shares_calibration
 from tflite_ptq.recipe.dataset import Dataset
 from tflite_ptq.recipe.labels import TASK_LABELS
 from tflite_ptq.recipe.loader import LoadedRecipe
@@ -28,6 +29,10 @@ def check(loaded: LoadedRecipe, data: bool = False) -> tuple[str, ...]:
         described = child.ask(Describe(model=recipe.model), Described, "describe the model")
         inputs = _inputs(recipe.model, described)
         lines.append(f"model     {recipe.model.path} ({described.kind})")
+        if described.kind == "tflite":
+            lacking = [v.name for v in recipe.variants if not shares_calibration(v, recipe.dataset)]
+            if lacking:
+                raise ConversionError(needs_source(lacking, recipe.model.path))
         lines += [f"input     {_shown(info)}" for info in inputs or ()]
         if inputs is None:
             lines.append("input     known only to TensorFlow: samples are compared when the recipe is converted")
