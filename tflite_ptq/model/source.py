@@ -17,6 +17,7 @@ from tflite_ptq.errors import DiskFullError, ModelError
 from tflite_ptq.model import keras_file
 from tflite_ptq.model.input_shapes import fixed_shape, refuse_unknown_inputs
 from tflite_ptq.model.plain_names import plain_names
+from tflite_ptq.model.python_error import cause_of
 from tflite_ptq.model.signature import kind
 from tflite_ptq.recipe.schema import Model
 from tflite_ptq.result import TensorInfo
@@ -102,7 +103,7 @@ def _open_saved_model(path: Path, signature: str | None) -> _Callable:
         loaded = tf.saved_model.load(str(path))
     except Exception as error:  # TensorFlow raises nearly every kind for a damaged folder
         raise ModelError(
-            f"{path}: TensorFlow cannot load this SavedModel: {_first_line(error)}; export or copy it again"
+            f"{path}: TensorFlow cannot load this SavedModel: {cause_of(error)}; export or copy it again"
         ) from error
     signatures = dict(loaded.signatures)
     name = _choose_signature(path, sorted(signatures), signature)
@@ -156,13 +157,13 @@ def _save(opened: _Callable, model: Model, folder: Path) -> Exported:
     except Exception as error:  # a model's own Python runs here, so any kind can be raised
         raise ModelError(
             f"{model.path}: the model cannot be traced with inputs "
-            f"{', '.join(f'{spec.name} {tuple(spec.shape)}' for spec in specs)}: {_first_line(error)}"
+            f"{', '.join(f'{spec.name} {tuple(spec.shape)}' for spec in specs)}: {cause_of(error)}"
         ) from error
     try:
         tf.saved_model.save(module, str(folder), signatures={SIGNATURE: concrete})
     except (OSError, tf.errors.OpError) as error:
         raise DiskFullError(
-            f"{folder}: the model cannot be written to the temporary folder: {_first_line(error)}; free some space "
+            f"{folder}: the model cannot be written to the temporary folder: {cause_of(error)}; free some space "
             "there, or set TMPDIR to a folder with more"
         ) from error
     return Exported(
@@ -187,7 +188,3 @@ def _info(name: str, tensor: tf.TensorSpec) -> TensorInfo:
 
 def _sizes(spec: tf.TensorSpec) -> tuple[int, ...] | None:
     return None if spec.shape.rank is None else tuple(-1 if size is None else size for size in spec.shape.as_list())
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
