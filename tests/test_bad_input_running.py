@@ -26,8 +26,8 @@ from tflite_ptq import pipeline
 from tflite_ptq.errors import WorkerCrash
 from tflite_ptq.model.flatbuffer import describe
 from tflite_ptq.report import outcome_folder
-from tflite_ptq.worker.messages import Done
 from tflite_ptq.worker.process import Worker
+from tflite_ptq.worker.replies import Done
 
 REPORTS = ("junit.xml", "report.html", "report.json", "report.md")
 LATENCY = {"latency": {"delegates": ["cpu"], "threads": [1], "runs": 5, "warmup": 0, "precision": 0.9}}

@@ -20,7 +20,7 @@ from pydantic import TypeAdapter
 
 from tflite_ptq.errors import UserError
 from tflite_ptq.result import Frozen
-from tflite_ptq.worker.messages import Bug, Done, Failed, Progress
+from tflite_ptq.worker.replies import Bug, Done, Failed, Progress
 
 RequestT = TypeVar("RequestT", bound=Frozen)
 ReportProgress: TypeAlias = Callable[[int, int], None]

@@ -1,4 +1,4 @@
-"""What the pipeline asks of a child process and what comes back: one JSON object a line.
+"""What the pipeline asks of a child process, and the results: one JSON object a line.
 
 A request carries all that its job needs, so that a child that died can be replaced and the job given to another.
 """
@@ -263,38 +263,3 @@ RuntimeJob: TypeAlias = Union[
     CompareOutputs,
 ]
 RuntimeRequest: TypeAdapter[RuntimeJob] = TypeAdapter(Annotated[RuntimeJob, Field(discriminator="job")])
-
-
-class Progress(Frozen):
-    """The child is alive and has done ``done`` of ``total``."""
-
-    reply: Literal["progress"] = "progress"
-    done: int
-    total: int
-
-
-class Done(Frozen):
-    """The job is done; ``result`` is the JSON of the job's answer."""
-
-    reply: Literal["done"] = "done"
-    result: str
-
-
-class Failed(Frozen):
-    """The job met a user's error: the class of ``tflite_ptq.errors`` and the message."""
-
-    reply: Literal["failed"] = "failed"
-    error: str
-    message: str
-
-
-class Bug(Frozen):
-    """The job met a bug."""
-
-    reply: Literal["bug"] = "bug"
-    traceback: str
-
-
-Reply: TypeAdapter[Progress | Done | Failed | Bug] = TypeAdapter(
-    Annotated[Union[Progress, Done, Failed, Bug], Field(discriminator="reply")]
-)

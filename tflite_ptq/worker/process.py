@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from tflite_ptq.errors import WorkerCrash, revive
 from tflite_ptq.result import Frozen
-from tflite_ptq.worker.messages import Bug, Done, Failed, Progress, Reply
+from tflite_ptq.worker.replies import Bug, Done, Failed, Progress, Reply
 
 ResultT = TypeVar("ResultT", bound=Frozen)
 
