@@ -60,6 +60,9 @@ def main(folder: Path) -> None:
     photo = keras.Input((None, None, 3), name="image")
     pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3)(photo))
     keras.Model(photo, keras.layers.Dense(3)(pooled)).save(folder / "photo.keras")
+    image = keras.Input((8, 8, 1), name="image")
+    scaled = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(image))
+    keras.Model(image, keras.layers.Dense(3)(scaled)).save(folder / "scaled.keras")
     for module in (Sine(), Open(), Blows(), String()):
         signatures = {"serving_default": module.serve}
         tf.saved_model.save(module, str(folder / type(module).__name__.lower()), signatures=signatures)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import COMMAND, Command
+from PIL import Image
 from tiny_tflite import int8_dense
 
 COMMANDS = ["convert", "check", "init", "inspect", "benchmark", "demo", "verify", "cache", "schema", "completion"]
@@ -205,8 +206,10 @@ def test_init_writes_what_it_was_told(models: Path, images: Path, run: Command, 
         (
             "photo.keras",
             ["--data", str(images)],
-            ["image: {shape: [1, 224, 224, 3]}", "resize: {size: [224, 224], mode: stretch"],
+            ["are those of the samples", "image: {shape: [1, 8, 8, 3]}", "resize: {size: [8, 8], mode: stretch"],
         ),
+        ("scaled.keras", ["--data", str(images)], ["- normalize: raw "]),
+        ("tiny.keras", ["--data", str(images)], ['- normalize: "0..1" ']),
     ]
     for model, options, wanted in told:
         ended = run("init", models / model, *options, "--force")
@@ -215,6 +218,23 @@ def test_init_writes_what_it_was_told(models: Path, images: Path, run: Command, 
         assert all(part in text for part in wanted), text
         assert ("\n  - dynamic " in text) == (model != "tiny.tflite"), text
         assert check("recipe.yaml").code == 0, model
+
+
+@pytest.mark.slow
+def test_init_looks_at_the_samples(models: Path, images: Path, tmp_path: Path, run: Command, check: Command) -> None:
+    """Sizes that differ are no size; labels beside stacked samples are no sample."""
+    Image.new("L", (30, 20)).save(images / "a" / "wide.png")
+    assert run("init", models / "photo.keras", "--data", images).code == 0
+    text = Path("recipe.yaml").read_text(encoding="utf-8")
+    assert "are guesses to correct" in text and "resize: {size: [224, 224], mode: stretch" in text
+
+    (tmp_path / "both").mkdir()
+    np.save(tmp_path / "both" / "labels.npy", np.arange(30))
+    np.save(tmp_path / "both" / "x.npy", np.zeros((30, 5, 2), np.float32))
+    assert run("init", models / "open", "--data", "both", "--force").code == 0
+    text = Path("recipe.yaml").read_text(encoding="utf-8")
+    assert "x: {shape: [1, 5, 2]}" in text and "# 30 samples in one file" in text and '"both/x.npy"' in text
+    assert check("recipe.yaml").code == 0
 
 
 # (arguments, exit code, the message with {models})

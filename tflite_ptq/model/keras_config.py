@@ -1,4 +1,4 @@
-"""What a Keras model's JSON configuration declares: its inputs, and code (pure; Keras 2 and 3, any kind of model)."""
+"""What a Keras model's JSON configuration declares: its inputs, their scaling, code (pure; Keras 2 and 3, any kind)."""
 
 from __future__ import annotations
 
@@ -21,6 +21,13 @@ def inputs_of(config: object) -> tuple[TensorInfo, ...] | None:
     if "input_layers" in inner:
         return _functional(layers, inner["input_layers"])
     return _sequential(layers, inner)
+
+
+def scales_inputs(config: object) -> bool:
+    """Whether a Rescaling or Normalization layer is anywhere in the model."""
+    if isinstance(config, dict):
+        return config.get("class_name") in ("Rescaling", "Normalization") or any(map(scales_inputs, config.values()))
+    return isinstance(config, list) and any(map(scales_inputs, config))
 
 
 def refuse_code(path: Path, config: object) -> None:

@@ -12,12 +12,12 @@ from pathlib import Path
 
 from tflite_ptq.errors import ModelError
 from tflite_ptq.model.filetype import Kind, kind
-from tflite_ptq.model.keras_config import inputs_of, refuse_code
+from tflite_ptq.model.keras_config import inputs_of, refuse_code, scales_inputs
 from tflite_ptq.model.plain_names import plain_names
 from tflite_ptq.model.saved_model_proto import signatures
 from tflite_ptq.result import TensorInfo
 
-__all__ = ["Kind", "kind", "read_inputs"]
+__all__ = ["Kind", "has_scaling_layer", "kind", "read_inputs"]
 
 _DEFAULT_SIGNATURE = "serving_default"
 
@@ -36,14 +36,25 @@ def read_inputs(path: Path, signature: str | None, *, trust: bool = False) -> tu
         return _renamed(_saved_model(path, signature))
     if signature is not None:
         raise ModelError(f"{path}: model.signature is '{signature}', but Keras files have no signatures; leave it out")
-    text = _keras(path) if what == "keras" else _h5(path)
-    try:
-        config = json.loads(text)
-    except ValueError as error:
-        raise ModelError(f"{path}: its model configuration is not JSON ({error}); save the model again") from None
+    config = _config(path, what)
     if not trust:
         refuse_code(path, config)
     return _renamed(inputs_of(config))
+
+
+def has_scaling_layer(path: Path) -> bool | None:
+    """Whether a Keras model scales its inputs itself; ``None`` for another kind. Raises ``ModelError``."""
+    what = kind(path)
+    return scales_inputs(_config(path, what)) if what in ("keras", "h5") else None
+
+
+def _config(path: Path, what: Kind) -> object:
+    text = _keras(path) if what == "keras" else _h5(path)
+    try:
+        config: object = json.loads(text)
+    except ValueError as error:
+        raise ModelError(f"{path}: its model configuration is not JSON ({error}); save the model again") from None
+    return config
 
 
 def _renamed(inputs: tuple[TensorInfo, ...] | None) -> tuple[TensorInfo, ...] | None:

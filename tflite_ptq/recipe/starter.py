@@ -29,18 +29,22 @@ class FoundData:
 
 @dataclass(frozen=True)
 class FoundModel:
-    """A model and what was said of it; ``inputs`` have -1 for open dimensions. ``converted``: it is a ``.tflite``."""
+    """A model and what was said of it; ``inputs`` have -1 for open dimensions. ``converted``: it is a ``.tflite``.
+    ``sample``: the shape of the samples without a batch, where that is known."""
 
     path: str
     inputs: Sequence[TensorInfo]
     signature: str | None
     trust: bool
     converted: bool
+    sample: tuple[int, ...] | None = None
 
 
-def guessed(shape: Sequence[int]) -> tuple[int, ...]:
-    """A shape for an input that leaves dimensions open (-1): 224 where an image's height and width seem to be meant, 1
-    elsewhere. ``shape`` includes the batch dimension."""
+def guessed(shape: Sequence[int], sample: Sequence[int] | None = None) -> tuple[int, ...]:
+    """A shape for an input that leaves dimensions open (-1): the sample's where it has as many; 224 where an image's
+    height and width seem to be meant, 1 elsewhere. ``shape`` includes the batch dimension, ``sample`` does not."""
+    if sample is not None and len(sample) == len(shape) - 1:
+        return tuple(size if size >= 0 else found for size, found in zip(shape, (1, *sample), strict=True))
     guess = _IMAGE_SIZE if len(shape) == 4 and shape[-1] in (1, 3) else 1
     return tuple(size if size >= 0 else 1 if axis == 0 else guess for axis, size in enumerate(shape))
 

@@ -16,6 +16,7 @@ from tflite_ptq.recipe.schema import FLOAT32, Model, Variant
 from tflite_ptq.result import Audit, Classes, Correction, Fidelity, Frozen, SkippedSample, TensorInfo
 from tflite_ptq.result import Metric as Figure
 from tflite_ptq.worker.debug_messages import CompareLayers, CompareOutputs, QuantizeParts
+from tflite_ptq.worker.init_messages import LookAt
 
 
 class OpenSource(Frozen):
@@ -261,5 +262,6 @@ RuntimeJob: TypeAlias = Union[
     Evaluate,
     CompareLayers,
     CompareOutputs,
+    LookAt,
 ]
 RuntimeRequest: TypeAdapter[RuntimeJob] = TypeAdapter(Annotated[RuntimeJob, Field(discriminator="job")])

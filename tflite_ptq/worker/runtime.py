@@ -29,6 +29,8 @@ from tflite_ptq.worker.correcting import correct
 from tflite_ptq.worker.debug_messages import CompareLayers, CompareOutputs
 from tflite_ptq.worker.examining import examine
 from tflite_ptq.worker.hashing import sample_hashes
+from tflite_ptq.worker.init_messages import LookAt
+from tflite_ptq.worker.looking import look_at
 from tflite_ptq.worker.messages import (
     Audited,
     AuditFile,
@@ -83,6 +85,8 @@ def _handle(request: RuntimeJob, progress: ReportProgress) -> Frozen:
             return compare_layers(request)
         case CompareOutputs():
             return compare_outputs(request)
+        case LookAt():
+            return look_at(request)
 
 
 def _scan(request: Scan) -> Scanned:
