@@ -9,7 +9,7 @@ quantize, not one to ship.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any
 
@@ -67,6 +67,19 @@ class Stored:
         return plain.Pack(builder)
 
 
+class Shared:
+    """An object of the schema that several others hold: it is packed once a file, and they point to it."""
+
+    def __init__(self, table: Any) -> None:
+        self._table, self._builder, self._offset = table, None, 0
+
+    def Pack(self, builder: Any) -> Any:
+        """The table's offset in ``builder``."""
+        if self._builder is not builder:
+            self._builder, self._offset = builder, self._table.Pack(builder)
+        return self._offset
+
+
 def unpacked(file: bytes) -> Any:
     """The schema's ``ModelT``, whose subgraphs are ``SubGraphT``; all other tables are ``Stored``."""
     model = _filled(schema.Model.GetRootAs(file, 0))
@@ -83,12 +96,20 @@ def packed(model: Any) -> bytes:
 def packed_in_front(model: Any, file: bytes) -> bytes:
     """The file of a model that was read from ``file``, continued at its front; packed anew where much of the file is
     not the model's any more."""
-    kept = sum(_size(buffer) for buffer in model.buffers if isinstance(buffer, Stored) and buffer.is_of(file))
-    held = schema.Model.GetRootAs(file, 0)
-    whole = sum(held.Buffers(number).DataLength() for number in range(held.BuffersLength()))
-    if whole - kept > _MOST_LEFT_BEHIND * len(file):
+    if _left_behind(model.buffers, file) > _MOST_LEFT_BEHIND * len(file):
         return packed(model)
     return _finished(_InFront(file), model)
+
+
+def _left_behind(buffers: Iterable[Any], file: bytes) -> int:
+    """Bytes of the file's buffers that are not among ``buffers``."""
+    kept = [buffer for buffer in buffers if isinstance(buffer, Stored) and buffer.is_of(file)]
+    held = schema.Model.GetRootAs(file, 0)
+    number: int = held.BuffersLength()
+    if len(kept) == number:
+        return 0
+    whole: int = sum(held.Buffers(i).DataLength() for i in range(number))
+    return whole - sum(map(_size, kept))
 
 
 class _Builder(flatbuffers.Builder):  # type: ignore[misc]  # flatbuffers has no types

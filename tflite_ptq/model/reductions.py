@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from tflite_ptq.model.packing import Shared
+
 MOST_AXES = 6
 """XNNPACK's limit; LiteRT's own kernels go little further."""
 MOST_STACKED = 4096
@@ -77,6 +79,10 @@ class _Added:
         self._model, self._graph = model, graph
         self._codes: dict[int, int] = {}
         self._axes: dict[range, int] = {}
+        self._reducer = Shared(schema.ReducerOptionsT())
+        output = schema.TensorT()
+        output.shape = []  # LiteRT works it out
+        self._output = Shared(output)
 
     def concatenation(self, inputs: list[int]) -> int:
         """Along the first axis; of one tensor, the tensor."""
@@ -96,12 +102,11 @@ class _Added:
     def reduction(self, kind: int, tensor: int, axes: range) -> int:
         """Over ``axes``, which are gone then."""
         inputs = [tensor, self._axes_tensor(axes)]
-        return self._append(kind, inputs, schema.BuiltinOptions.ReducerOptions, schema.ReducerOptionsT())
+        return self._append(kind, inputs, schema.BuiltinOptions.ReducerOptions, self._reducer)
 
     def _append(self, builtin: int, inputs: list[int], kind: int, options: object) -> int:
-        operator, output = schema.OperatorT(), schema.TensorT()
-        output.shape = []  # LiteRT works it out
-        self._graph.tensors.append(output)
+        operator = schema.OperatorT()
+        self._graph.tensors.append(self._output)
         operator.opcodeIndex, operator.inputs = self._code(builtin), inputs
         operator.outputs = [len(self._graph.tensors) - 1]
         operator.builtinOptionsType, operator.builtinOptions = kind, options
