@@ -75,6 +75,20 @@ def test_figures_by_numpy(models: dict[str, Path]) -> None:
     assert (outcome.samples, outcome.skipped) == (COUNT, ())
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_several_outputs_are_told_apart(tmp_path: Path, threads: int) -> None:
+    back = [Op("NEG", ["x"], ["n"]), Op("NEG", ["n"], ["y"])]
+    models = {
+        "float32": model(tmp_path / "f.tflite", *back, outputs=("n", "y")),
+        "half": model(tmp_path / "h.tflite", Op("NEG", ["x"], ["n"]), Op("ROUND", ["x"], ["y"]), outputs=("n", "y")),
+    }
+    fidelity = good(run(models, threads=threads), "half").fidelity
+    assert fidelity is not None and fidelity.sqnr_db is not None
+    wide, noise = VALUES.astype(np.float64), ((VALUES.astype(np.float64) - np.rint(VALUES)) ** 2).sum()
+    assert fidelity.outputs_sqnr_db == {"n": None, "y": pytest.approx(10 * np.log10((wide**2).sum() / noise))}
+    assert fidelity.sqnr_db == pytest.approx(10 * np.log10(2 * (wide**2).sum() / noise))
+
+
 def test_the_number_of_threads_changes_nothing(models: dict[str, Path]) -> None:
     runs = [run(models, "top1", "reconstruction_mse", "roc_auc", threads=threads) for threads in (1, 2, 5)]
     figures = [(good(one, "rounded").metrics, good(one, "rounded").fidelity) for one in runs]

@@ -4,7 +4,7 @@ import pytest
 
 from tflite_ptq.quantize.correction.closer import surely_closer
 from tflite_ptq.report.notes import notes_on
-from tflite_ptq.result import Correction, LayerCorrection, VariantResult
+from tflite_ptq.result import Correction, Fidelity, LayerCorrection, VariantResult
 
 
 @pytest.mark.parametrize(
@@ -75,3 +75,11 @@ def test_the_note_on_a_correction(
     )
     variant = VariantResult(name="int8", scheme="int8", size_bytes=1, correction=correction)
     assert notes_on(variant) == (expected,)
+
+
+def test_the_note_on_several_outputs() -> None:
+    fidelity = Fidelity(agreement=None, sqnr_db=31.0, samples=9, outputs_sqnr_db={"boxes": 31.26, "scores": None})
+    variant = VariantResult(name="int8", scheme="int8", size_bytes=1, fidelity=fidelity)
+    assert notes_on(variant) == (
+        "SQNR by output (in the table's, large values weigh most): boxes 31.3 dB, scores identical",
+    )

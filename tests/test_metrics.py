@@ -200,14 +200,23 @@ def test_fidelity_by_hand() -> None:
     # two samples of two outputs
     want = [np.array([[3.0, 4.0], [1.0, 0.0]]), np.array([[12.0], [2.0]])]
     got = [np.array([[3.0, 3.0], [1.0, 0.5]]), np.array([[12.5], [2.0]])]
-    assert power(want).tolist() == [169, 5]
-    assert noise_power(want, got).tolist() == [1.25, 0.25]
-    found = summarize(np.array([169.0, 169.0]), np.array([1.69, 0.0]), np.array([True, False]))
+    assert power(want).tolist() == [[25, 144], [1, 4]]
+    assert noise_power(want, got).tolist() == [[1, 0.25], [0.25, 0]]
+    both = summarize(power(want), noise_power(want, got), None, ("a", "b"))
+    assert both.sqnr_db == pytest.approx(10 * np.log10(174 / 1.5))
+    assert both.outputs_sqnr_db == {
+        "a": pytest.approx(10 * np.log10(26 / 1.25)),
+        "b": pytest.approx(10 * np.log10(148 / 0.25)),
+    }
+    odd = summarize(np.array([[2.0, 0.0, 1.0]]), np.array([[0.0, 1.0, 0.1]]), None, ("same", "noise on zero", "c"))
+    assert odd.outputs_sqnr_db == {"same": None, "c": pytest.approx(10)}
+    found = summarize(np.array([[169.0], [169.0]]), np.array([[1.69], [0.0]]), np.array([True, False]), ("a",))
+    assert found.outputs_sqnr_db == {}
     assert found.sqnr_db == pytest.approx(10 * np.log10(200))
     assert (found.agreement, found.exact, found.samples) == (0.5, False, 2)
-    exact = summarize(np.array([1.0]), np.array([0.0]), None)
+    exact = summarize(np.array([[1.0]]), np.array([[0.0]]), None)
     assert (exact.agreement, exact.sqnr_db, exact.exact) == (None, None, True)
-    silent = summarize(np.array([0.0]), np.array([1.0]), None)
+    silent = summarize(np.array([[0.0]]), np.array([[1.0]]), None)
     assert (silent.sqnr_db, silent.exact) == (None, False)
 
 

@@ -193,13 +193,15 @@ class Fidelity(Frozen):
 
     ``agreement`` is the share of samples with the same arg max (``None`` where the output is no score vector).
     ``sqnr_db`` is 10 log10(sum of float32^2 / sum of (float32 - variant)^2) over all outputs of all samples;
-    ``None`` where it is infinite (``exact`` is then true).
+    ``None`` where it is infinite (``exact`` is then true). ``outputs_sqnr_db``: the same of each output, where there
+    are several; ``None`` where it is infinite, left out where float32's output is zero throughout.
     """
 
     agreement: float | None
     sqnr_db: float | None
     exact: bool = False
     samples: int
+    outputs_sqnr_db: dict[str, float | None] = {}
 
 
 class Latency(Frozen):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,6 +58,10 @@ class Columns:
         """``get`` of a float column."""
         values = self.get(key, at)
         return None if values is None else values.astype(np.float64, copy=False)
+
+    def beside(self, keys: Sequence[str], at: Indices) -> NDArray[np.float64]:
+        """Float columns that are there, (n, keys)."""
+        return np.stack([self._columns[key][at].astype(np.float64, copy=False) for key in keys], axis=1)
 
     def whole(self, key: str, at: Indices) -> NDArray[np.int64] | None:
         """``get`` of an integer column."""

@@ -24,8 +24,8 @@ from tflite_ptq.recipe.schema import FLOAT32
 from tflite_ptq.result import Fidelity
 
 Array = NDArray[np.generic]
-_SCORE, _OUTPUT = "score:", "output:"
-_SIGNAL, _NOISE, _AGREES, _PREDICTED, _MARGIN = "signal", "noise", "agrees", "predicted", "margin"
+_SCORE, _OUTPUT, _SIGNAL, _NOISE = "score:", "output:", "signal:", "noise:"
+_AGREES, _PREDICTED, _MARGIN = "agrees", "predicted", "margin"
 
 
 @dataclass
@@ -90,7 +90,8 @@ class Scoreboard:
         refs = self.refs[at]
         one.run(samples, refs)
         sheet = self.sheets[one.name]
-        sheet.columns.put(_SIGNAL, at, one.power)
+        for name, powers in zip(one.output_names, one.power.T, strict=True):
+            sheet.columns.put(_SIGNAL + name, at, powers)
         if self.functions:
             for name, values in one.outputs.items():
                 sheet.columns.put(_OUTPUT + name, at, values)
@@ -188,10 +189,13 @@ class Scoreboard:
             return None, ("fidelity is not measured: float32 failed on these samples",)
         if sheet.without_fidelity is not None:
             return None, (sheet.without_fidelity,)
-        signal, noise = self.sheets[FLOAT32].columns.reals(_SIGNAL, kept), sheet.columns.reals(_NOISE, kept)
-        assert signal is not None and noise is not None, "measured on every sample that was kept"
+        yard = self.sheets[FLOAT32].columns
+        outputs = [key.removeprefix(_SIGNAL) for key in yard.keys(_SIGNAL)]
+        signal = yard.beside([_SIGNAL + name for name in outputs], kept)
+        noise = sheet.columns.beside([_NOISE + name for name in outputs], kept)
         agrees = sheet.columns.get(_AGREES, kept)
-        return fidelity.summarize(signal, noise, None if agrees is None else agrees.astype(np.bool_)), ()
+        agreed = None if agrees is None else agrees.astype(np.bool_)
+        return fidelity.summarize(signal, noise, agreed, outputs), ()
 
     def _custom(self, metric: Metric, columns: Columns, kept: Indices) -> custom.Measured:
         joined: dict[str, Array] = {}
@@ -214,7 +218,8 @@ def _compare(sheet: Sheet, one: ModelPass, at: slice, samples: Mapping[str, Arra
             f"({', '.join(reference.output_names)})"
         )
         return
-    sheet.columns.put(_NOISE, at, fidelity.noise_power(wanted, got))
+    for name, powers in zip(reference.output_names, fidelity.noise_power(wanted, got).T, strict=True):
+        sheet.columns.put(_NOISE + name, at, powers)
     first = reference.outputs[reference.output_names[0]]
     # An output of the input's own shape reconstructs it: its largest value is no class.
     if fidelity.scores_classes(first.shape[1:]) and reconstructed(samples, first) is None:

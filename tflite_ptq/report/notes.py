@@ -46,6 +46,9 @@ def _notes(variant: VariantResult) -> Iterator[str]:
         )
     if variant.fidelity is not None and variant.fidelity.exact:
         yield "every output is identical to float32's"
+    elif variant.fidelity is not None and variant.fidelity.outputs_sqnr_db:
+        apart = ", ".join(f"{name} {closeness(db)}" for name, db in variant.fidelity.outputs_sqnr_db.items())
+        yield f"SQNR by output (in the table's, large values weigh most): {apart}"
 
 
 def _corrected(correction: Correction) -> str:

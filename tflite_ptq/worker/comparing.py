@@ -170,11 +170,11 @@ def _closeness(model: Editable, prepared: _Prepared) -> Closeness:
     run = Outputs(model)
     noise = []
     for wanted, values in zip(prepared.wanted, as_inputs(model, prepared.names, prepared.samples), strict=True):
-        noise.append(noise_power(_rows(wanted), _rows(run(values)))[0])
+        noise.append(noise_power(_rows(wanted), _rows(run(values))))
     if not np.isfinite(noise).all():
         return _NOT_FINITE
-    signal = [power(_rows(wanted))[0] for wanted in prepared.wanted]
-    fidelity = summarize(np.array(signal), np.array(noise), None)
+    signal = [power(_rows(wanted)) for wanted in prepared.wanted]
+    fidelity = summarize(np.concatenate(signal), np.concatenate(noise), None)
     return Closeness(sqnr_db=fidelity.sqnr_db, exact=fidelity.exact)
 
 
