@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_tflite import File, Graph, Op, T
 
-from tflite_ptq.model.affine import dequantize, dequantize_per_channel, quantize, quantize_per_channel
+from tflite_ptq.model.affine import dequantize, quantize
 from tflite_ptq.model.interpreter import Delegate, Runner
 
 DTYPES = ["int8", "uint8", "int16"]
@@ -46,17 +46,6 @@ def test_large_arrays_as_small_ones(size: int) -> None:
     assert whole.shape == real.shape
     in_float64 = np.clip(np.rint(real.astype(np.float64) / 0.5) - 3, -128, 127)
     np.testing.assert_array_equal(whole, in_float64)
-
-
-def test_per_channel_along_each_axis() -> None:
-    real = np.array([[1.0, 1.0], [1.0, -1.0]], np.float32)
-    assert quantize_per_channel(real, [0.5, 0.25], [0, 1], 0, "int8").tolist() == [[2, 2], [5, -3]]
-    assert quantize_per_channel(real, [0.5, 0.25], [0, 1], 1, "int8").tolist() == [[2, 5], [2, -3]]
-    back = dequantize_per_channel(np.array([[2, 5], [2, -3]], np.int8), [0.5, 0.25], [0, 1], 1)
-    assert back.dtype == np.float32
-    assert back.tolist() == real.tolist()
-    with pytest.raises(ValueError, match="3 scales and 3 zero points for 2 channels"):
-        quantize_per_channel(real, [1, 1, 1], [0, 0, 0], 1, "int8")
 
 
 @settings(max_examples=60, deadline=None)

@@ -105,14 +105,6 @@ def test_non_finite_values_are_refused_and_change_nothing(bad):
     assert (histogram.counts == before).all() and histogram.limit == 4.0
 
 
-def test_mass_near_zero():
-    histogram = histogram_of(np.array([0, 0, 0.25, -0.25, 1.5, -1.5, 1.9, 1.99], np.float32))
-    cases = [(0.0, 2 / 8), (0.2, 2 / 8), (0.26, 4 / 8), (1.51, 6 / 8), (2.0, 1.0), (99.0, 1.0)]
-    assert [histogram.mass_near_zero(distance) for distance, _ in cases] == [share for _, share in cases]
-    with pytest.raises(ValueError, match="empty"):
-        Histogram().mass_near_zero(1.0)
-
-
 def test_empty_arrays_and_empty_histograms_change_nothing():
     histogram = histogram_of(np.array([3.0], np.float32))
     histogram.update(np.zeros((1, 0, 4), np.float32))

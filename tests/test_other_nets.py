@@ -46,8 +46,8 @@ RECIPE = {
 VARIANTS = ("int8", "dynamic", "int16x8")
 REFUSED = {
     ("inverted_residual", "int16x8"): "HARD_SWISH",
-    ("transformer", "int8"): "NEG (",
-    ("transformer", "int16x8"): "NEG;",
+    ("transformer", "int8"): "NEG",
+    ("transformer", "int16x8"): "NEG",
 }
 """What TensorFlow has no integer kernel for: the operator is named, and ``float_fallback`` makes the model."""
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tflite_ptq.quantize.weights.ranges import Floats, WeightRange, clip_to, scales_for
+from tflite_ptq.quantize.weights.ranges import Floats, WeightRange, scales_for
 from tflite_ptq.quantize.weights.rounding import compensated, nearest, output_error
 
 
@@ -36,13 +36,6 @@ def test_the_range_mse_clips_one_outlier_and_nothing_that_is_exact() -> None:
         for s in 8.0 / 127 * np.linspace(1.0, 0.5, 80)
     )
     assert found[0] == pytest.approx(by_hand[1])
-
-
-@pytest.mark.parametrize("axis", [0, 2, None])
-def test_clipping_ends_at_127_steps(axis: int | None) -> None:
-    weights = np.random.default_rng(1).normal(size=(4, 5, 4))
-    scales = np.full(1 if axis is None else 4, 0.005)
-    assert np.array_equal(clip_to(weights, scales, axis), np.clip(weights, -0.635, 0.635))
 
 
 def converted(weights: Floats) -> tuple[float, NDArray[np.float64]]:

@@ -66,18 +66,6 @@ class Histogram:
         counts[BINS_PER_SIDE] -= self.zeros
         return counts
 
-    def mass_near_zero(self, distance: float) -> float:
-        """The share (0..1) of the values in the bins that lie within ``distance`` of zero; exact zeros always count.
-
-        The distance is rounded down to a whole number of bins. Raises ``ValueError`` on an empty histogram.
-        """
-        total = self.total
-        if total == 0:
-            raise ValueError("an empty histogram has no share of values near zero")
-        bins = min(int(max(distance, 0.0) / self.width), BINS_PER_SIDE)
-        near = int(self.counts[BINS_PER_SIDE - bins : BINS_PER_SIDE + bins].sum()) if bins else self.zeros
-        return near / total
-
     def update(self, values: NDArray[np.float32], low: float | None = None, high: float | None = None) -> None:
         """Count ``values`` (float32, any shape). ``low`` and ``high`` are their minimum and maximum where known.
 

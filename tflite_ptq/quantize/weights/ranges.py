@@ -45,12 +45,6 @@ def codes_of(weights: Floats, scales: Floats) -> Floats:
     return codes
 
 
-def clip_to(weights: Floats, scales: Floats, axis: int | None) -> Floats:
-    """The weights clipped to what the codes reach, -127 * scale to 127 * scale; same shape."""
-    limit = LARGEST_CODE * along(scales, weights.ndim, axis)
-    return np.clip(weights, -limit, limit)
-
-
 def along(scales: Floats, dimensions: int, axis: int | None) -> Floats:
     """``scales`` shaped to broadcast along ``axis`` of an array with that many dimensions."""
     shape = [1] * dimensions
