@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from tflite_ptq.model.adding import Adding
 from tflite_ptq.model.packing import Shared
 
 MOST_AXES = 6
@@ -76,9 +77,7 @@ class _Added:
     """Operators added to the end of a graph, with one float32 output each, whose index the methods return."""
 
     def __init__(self, model: Any, graph: Any) -> None:
-        self._model, self._graph = model, graph
-        self._codes: dict[int, int] = {}
-        self._axes: dict[range, int] = {}
+        self._adding, self._graph = Adding(model, graph), graph
         self._reducer = Shared(schema.ReducerOptionsT())
         output = schema.TensorT()
         output.shape = []  # LiteRT works it out
@@ -101,33 +100,10 @@ class _Added:
 
     def reduction(self, kind: int, tensor: int, axes: range) -> int:
         """Over ``axes``, which are gone then."""
-        inputs = [tensor, self._axes_tensor(axes)]
+        inputs = [tensor, self._adding.constant(np.array(axes, np.int32))]
         return self._append(kind, inputs, schema.BuiltinOptions.ReducerOptions, self._reducer)
 
     def _append(self, builtin: int, inputs: list[int], kind: int, options: object) -> int:
-        operator = schema.OperatorT()
-        self._graph.tensors.append(self._output)
-        operator.opcodeIndex, operator.inputs = self._code(builtin), inputs
-        operator.outputs = [len(self._graph.tensors) - 1]
-        operator.builtinOptionsType, operator.builtinOptions = kind, options
-        self._graph.operators.append(operator)
-        return len(self._graph.tensors) - 1
-
-    def _code(self, builtin: int) -> int:
-        if builtin not in self._codes:
-            code = schema.OperatorCodeT()
-            code.builtinCode, code.deprecatedBuiltinCode, code.version = builtin, builtin, 1
-            self._model.operatorCodes.append(code)
-            self._codes[builtin] = len(self._model.operatorCodes) - 1
-        return self._codes[builtin]
-
-    def _axes_tensor(self, axes: range) -> int:
-        if axes not in self._axes:
-            buffer, tensor = schema.BufferT(), schema.TensorT()
-            buffer.data = np.array(axes, np.int32).view(np.uint8)
-            self._model.buffers.append(buffer)
-            tensor.shape, tensor.type = [len(axes)], schema.TensorType.INT32
-            tensor.buffer = len(self._model.buffers) - 1
-            self._graph.tensors.append(tensor)
-            self._axes[axes] = len(self._graph.tensors) - 1
-        return self._axes[axes]
+        output = self._adding.tensor(self._output)
+        self._graph.operators.append(self._adding.operator(builtin, inputs, output, kind, options))
+        return output
