@@ -117,7 +117,7 @@ FINDINGS: list[tuple[Audit, dict[str, object], list[str]]] = [
     (
         made("float32", "float32", "ADD (t)"),
         {"scheme": "int8"},
-        ["1 operator computes in float, though int8 was asked for without it: ADD (t)."],
+        ["1 operator computes in float, though int8 was asked for without float_fallback: ADD (t)."],
     ),
     (
         made("float32", "float32", "ADD (t)", "MUL (u)"),
@@ -125,10 +125,20 @@ FINDINGS: list[tuple[Audit, dict[str, object], list[str]]] = [
         ["2 operators compute in float, by float_fallback: ADD (t), MUL (u)."],
     ),
     (
+        made("float32", "float32", "ADD (t)"),
+        {"scheme": "int8", "exclude": ["t"]},
+        ["1 operator computes in float, by exclude: ADD (t)."],
+    ),
+    (
+        made("float32", "float32", "ADD (t)"),
+        {"scheme": "int8", "exclude": ["t"], "float_fallback": True},
+        ["1 operator computes in float, by exclude and float_fallback: ADD (t)."],
+    ),
+    (
         made("float32", "float32", *FLOATS),
         {"scheme": "int8"},
         [
-            "22 operators compute in float, though int8 was asked for without it: "
+            "22 operators compute in float, though int8 was asked for without float_fallback: "
             + ", ".join(FLOATS[:20])
             + " and 2 more."
         ],

@@ -64,7 +64,8 @@ def findings(audit: Audit, variant: Variant) -> tuple[str, ...]:
     if variant.scheme in INTEGER_SCHEMES and audit.float_ops:
         count = len(audit.float_ops)
         what = "1 operator computes" if count == 1 else f"{count} operators compute"
-        why = "by float_fallback" if variant.float_fallback else f"though {variant.scheme} was asked for without it"
+        asked = [name for name in ("exclude", "float_fallback") if getattr(variant, name)]
+        why = f"by {' and '.join(asked)}" if asked else f"though {variant.scheme} was asked for without float_fallback"
         found.append(f"{what} in float, {why}: {_listed(audit.float_ops)}.")
     if variant.scheme not in INTEGER_SCHEMES and audit.ops and audit.fully_integer:
         found.append(f"Every operator computes in integers, but {variant.scheme} keeps activations in float.")
