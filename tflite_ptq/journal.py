@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -99,6 +100,9 @@ class Journal:
         if converted.calibration_s is not None:
             self._durations_s["calibrate"] = round(self._durations_s.get("calibrate", 0.0) + converted.calibration_s, 3)
         self._skipped(converted.skipped)
+        if converted.substituted:
+            counts = ", ".join(f"{count} {op}" for op, count in sorted(Counter(converted.substituted).items()))
+            self._note(name, f"without an integer kernel, and written with operators that have one: {counts}")
 
     def calibrated(self, calibrated: Calibrated) -> None:
         """The float model was calibrated for all variants that share its ranges."""

@@ -7,7 +7,7 @@ The flatbuffer's tables are read where they are looked at, changed, and packed a
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from tflite_ptq.model.flatbuffer import DTYPES, OPERATOR_NAMES
 from tflite_ptq.model.packing import packed, packed_in_front, unpacked
 from tflite_ptq.model.reductions import with_reductions
+from tflite_ptq.model.substitutes import with_substitutes
 
 Array = NDArray[np.generic]
 
@@ -195,6 +196,20 @@ class Editable:
         changed, output, order = with_reductions(self._model, tensors)
         return packed_in_front(changed, self._file), output, order
 
+    def substituting(self, names: Collection[str]) -> tuple[bytes, tuple[Node, ...]]:
+        """The file with its operators called ``names`` written with others (see ``model.substitutes``) where their
+        activations carry ranges, and which operators those were."""
+        found = [
+            node
+            for node in self.nodes()
+            if node.name in names
+            and all(self._has_range(i) for i in (*node.inputs, *node.outputs) if not self.is_constant(i))
+        ]
+        if not found:
+            return self._file, ()
+        changed = with_substitutes(self._model, {node.position: node.name for node in found})
+        return packed_in_front(changed, self._file), tuple(found)
+
     def add_bias(self, node: Node, value: Array, scale: NDArray[np.float64] | None) -> int:
         """Gives an operator without a bias one, as its last input; ``scale`` where it is quantized. Its index."""
         tensor = schema.TensorT()
@@ -238,6 +253,10 @@ class Editable:
         if any(buffer.offset > 1 for buffer in self._model.buffers):
             return "the model is larger than a flatbuffer (2 GB) and stores its weights behind it"
         return None
+
+    def _has_range(self, tensor: int) -> bool:
+        found = self._graph.tensors[tensor].quantization
+        return found is not None and found.min is not None and found.max is not None
 
     def _buffer(self, tensor: int) -> Any:
         return self._model.buffers[self._graph.tensors[tensor].buffer]

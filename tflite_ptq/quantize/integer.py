@@ -17,6 +17,15 @@ from tflite_ptq.model.editing import Editable
 from tflite_ptq.quantize.convert import explain
 from tflite_ptq.recipe.schema import Variant
 
+_WITHOUT_KERNEL = {"int8": {"NEG"}, "int16x8": {"NEG", "SQUARED_DIFFERENCE", "HARD_SWISH"}}
+"""By scheme, what TensorFlow 2.21 leaves in float or LiteRT 2.3 cannot run, and other operators can compute."""
+
+
+def with_integer_kernels(calibrated: bytes, variant: Variant) -> tuple[bytes, tuple[str, ...]]:
+    """``calibrated`` with operators that have no integer kernel written with others, and their names, one for each."""
+    written, nodes = Editable(calibrated).substituting(_WITHOUT_KERNEL[variant.scheme])
+    return written, tuple(node.name for node in nodes)
+
 
 def quantize(calibrated: bytes, variant: Variant, excluded: Collection[str] = ()) -> bytes:
     """The integer ``.tflite`` of ``calibrated``, a float flatbuffer with ``quantization.min/max`` on its activations.

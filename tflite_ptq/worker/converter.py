@@ -17,7 +17,7 @@ from tflite_ptq.model.source import export
 from tflite_ptq.quantize.audit import audit
 from tflite_ptq.quantize.convert import Representative, Sample, convert, no_integer_kernel
 from tflite_ptq.quantize.exclude import excluded_outputs
-from tflite_ptq.quantize.integer import quantize
+from tflite_ptq.quantize.integer import quantize, with_integer_kernels
 from tflite_ptq.recipe.dataset import Dataset
 from tflite_ptq.recipe.schema import Variant
 from tflite_ptq.result import SkippedSample, TensorInfo
@@ -46,8 +46,8 @@ def _handle(request: ConverterJob, progress: ReportProgress) -> Opened | Convert
         case Quantize():
             return _quantize(request)
         case QuantizeParts():
-            made = quantize(Path(request.calibrated).read_bytes(), request.variant, request.excluded)
-            atomic.write(Path(request.target), made)
+            calibrated, _ = with_integer_kernels(Path(request.calibrated).read_bytes(), request.variant)
+            atomic.write(Path(request.target), quantize(calibrated, request.variant, request.excluded))
             return Converted()
 
 
@@ -83,6 +83,7 @@ def _quantize(request: Quantize) -> Converted:
     variant = request.variant
     calibrated = Path(request.calibrated).read_bytes()
     excluded = excluded_outputs(Editable(calibrated), variant.exclude, variant.name)
+    calibrated, substituted = with_integer_kernels(calibrated, variant)
     with atomic.staged(Path(request.target)) as part:
         for _ in range(_ATTEMPTS):
             part.write_bytes(quantize(calibrated, variant, excluded))
@@ -90,7 +91,7 @@ def _quantize(request: Quantize) -> Converted:
             if not _by_chance(left):
                 break
         _refuse_float(variant, left)
-    return Converted()
+    return Converted(substituted=substituted)
 
 
 def _refuse_float(variant: Variant, left: tuple[str, ...]) -> None:

@@ -52,6 +52,8 @@ class Converted(Frozen):
 
     skipped: tuple[SkippedSample, ...] = ()
     calibration_s: float | None = None
+    substituted: tuple[str, ...] = ()
+    """Names of the operators without an integer kernel that were written with others, one for each."""
 
 
 class Quantize(Frozen):
