@@ -19,7 +19,7 @@ class Adding:
     def __init__(self, model: Any, graph: Any) -> None:
         self._model, self._graph = model, graph
         self._codes: dict[int, int] = {}
-        self._constants: dict[bytes, int] = {}
+        self._constants: dict[tuple[str, tuple[int, ...], bytes], int] = {}
 
     def tensor(self, tensor: Any) -> int:
         """The index of a tensor table, now part of the graph."""
@@ -28,10 +28,10 @@ class Adding:
 
     def constant(self, value: NDArray[np.generic]) -> int:
         """The index of a tensor that holds ``value``; the same for the same value."""
-        content = f"{value.dtype}{value.shape}".encode() + value.tobytes()
+        content = (value.dtype.char, value.shape, value.tobytes())
         if content not in self._constants:
             buffer, tensor = schema.BufferT(), schema.TensorT()
-            buffer.data = np.frombuffer(value.tobytes(), np.uint8)
+            buffer.data = np.frombuffer(content[2], np.uint8)
             self._model.buffers.append(buffer)
             tensor.shape, tensor.type = list(value.shape), _CODES[value.dtype.name]
             tensor.buffer = len(self._model.buffers) - 1
