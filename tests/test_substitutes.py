@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -12,10 +13,12 @@ from numpy.typing import NDArray
 from tiny_tflite import File, Graph, Op, T
 
 from tflite_ptq.model.editing import Editable
-from tflite_ptq.quantize.integer import with_integer_kernels
+from tflite_ptq.model.flatbuffer import describe
+from tflite_ptq.quantize.audit import audit
+from tflite_ptq.quantize.integer import quantize, with_integer_kernels
 from tflite_ptq.recipe.schema import Variant
 
-ALL = ("NEG", "SQUARED_DIFFERENCE", "HARD_SWISH")
+ALL = ("NEG", "SQUARE", "SQUARED_DIFFERENCE", "HARD_SWISH", "ELU")
 X = np.array([[-5, -3, -1.5, -0.25], [0, 0.5, 2.75, 9]], np.float32)
 Y = np.array([1, -2, 0.125, 4], np.float32)
 
@@ -41,29 +44,59 @@ def run(file: bytes) -> NDArray[np.float32]:
     interpreter = Interpreter(model_content=file)
     interpreter.allocate_tensors()
     for detail in interpreter.get_input_details():
-        interpreter.set_tensor(detail["index"], {"x": X, "y": Y}[detail["name"]])
+        interpreter.set_tensor(detail["index"], {"x": X, "y": Y}[str(detail["name"]).removesuffix("_int16")])
     interpreter.invoke()
     found: NDArray[np.float32] = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
     return found
 
 
-@pytest.mark.parametrize(
-    ("op", "expected", "written"),
-    [
-        ("NEG", np.abs(-X), ["MUL", "ABS"]),
-        ("SQUARED_DIFFERENCE", (X - Y) ** 2, ["SUB", "MUL", "ABS"]),
-        ("HARD_SWISH", np.abs(X * np.clip(X + 3, 0, 6) / 6), ["ADD", "MUL", "MUL", "ABS"]),
-    ],
-)
-def test_the_same_values(op: str, expected: NDArray[np.float32], written: list[str], tmp_path: Path) -> None:
+EXPECTED = {
+    "NEG": -X,
+    "SQUARE": X**2,
+    "SQUARED_DIFFERENCE": (X - Y) ** 2,
+    "HARD_SWISH": X * np.clip(X + 3, 0, 6) / 6,
+    "ELU": np.where(X > 0, X, np.expm1(X)),
+}
+WRITTEN = {
+    "NEG": ["MUL"],
+    "SQUARE": ["MUL"],
+    "SQUARED_DIFFERENCE": ["SUB", "MUL"],
+    "HARD_SWISH": ["ADD", "MUL", "MUL"],
+    "ELU": ["RELU", "SUB", "EXP", "ADD", "ADD"],
+}
+
+
+@pytest.mark.parametrize("op", ALL)
+def test_the_same_values(op: str, tmp_path: Path) -> None:
     before = ranged(model(tmp_path, op))
     file, nodes = before.substituting(ALL)
     assert [node.name for node in nodes] == [op]
     after = Editable(file)
-    assert [node.name for node in after.nodes()] == written
+    assert [node.name for node in after.nodes()] == [*WRITTEN[op], "ABS"]
     assert [node.name for node in before.nodes()] == [op, "ABS"]  # left as it is
     assert (after.inputs, after.outputs) == (before.inputs, before.outputs)
-    np.testing.assert_allclose(run(file), expected, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(run(file), np.abs(EXPECTED[op]), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(("scheme", "steps_a_span"), [("int8", 2**8), ("int16x8", 2**16)])
+@pytest.mark.parametrize("op", ALL)
+def test_the_integer_model_is_strict_and_close(
+    op: str, scheme: Literal["int8", "int16x8"], steps_a_span: int, tmp_path: Path
+) -> None:
+    """Within four steps: each operator rounds to half of one, and passes on what those before it rounded."""
+    expected = EXPECTED[op]
+    low, high = float(min(expected.min(), 0)), float(expected.max())
+    most = max(-low, high)
+    calibrated = ranged(model(tmp_path, op), out=(low, high), abs=(0, most)).to_bytes()
+    variant = Variant(scheme=scheme, name="v")
+    made = quantize(with_integer_kernels(calibrated, variant)[0], variant)
+    path = tmp_path / "made.tflite"
+    path.write_bytes(made)
+    assert audit(describe(path)).fully_integer
+    # What x and y are rounded to is multiplied by the steepest slope there is: 2 * 14 of a squared difference.
+    steepest = {"SQUARE": 18, "SQUARED_DIFFERENCE": 2 * 14}.get(op, 2)
+    step = max(most, (high - low), steepest * (RANGES["x"][1] - RANGES["x"][0])) / steps_a_span
+    assert np.abs(run(made) - np.abs(expected)).max() <= 4 * step
 
 
 def limits(file: bytes) -> dict[str, tuple[float, float]]:
@@ -99,6 +132,22 @@ def test_the_ranges_inside_a_hard_swish_follow_from_its_input(
         assert low < high
 
 
+@pytest.mark.parametrize(
+    ("x", "expected"),
+    [
+        ((-2, 3), {"positive": (0, 3), "negative": (-2, 0), "exp": (math.exp(-2), 1), "rest": (math.exp(-2) - 1, 0)}),
+        ((1, 3), {"positive": (1, 3), "negative": (0, 0), "exp": (1, 1), "rest": (0, 0)}),
+        ((-200, -1), {"positive": (0, 0), "negative": (-200, -1), "exp": (0, math.exp(-1))}),
+    ],
+)
+def test_the_ranges_inside_an_elu_follow_from_its_input(
+    x: tuple[float, float], expected: dict[str, tuple[float, float]], tmp_path: Path
+) -> None:
+    found = limits(ranged(model(tmp_path, "ELU"), x=x).substituting(ALL)[0])
+    for name, (low, high) in expected.items():
+        assert found[f"out;{name}"] == pytest.approx((low, high), abs=2e-6)
+
+
 @pytest.mark.parametrize("dtype", ["FLOAT32", "INT32"])
 def test_what_carries_no_ranges_stays(dtype: str, tmp_path: Path) -> None:
     tiny = model(tmp_path, "NEG", dtype)
@@ -106,9 +155,17 @@ def test_what_carries_no_ranges_stays(dtype: str, tmp_path: Path) -> None:
 
 
 def test_each_scheme_keeps_the_operators_that_it_has_a_kernel_for(tmp_path: Path) -> None:
-    for op, int8, int16x8 in (("NEG", True, True), ("SQUARED_DIFFERENCE", False, True), ("HARD_SWISH", False, True)):
+    for op, int8, int16x8 in (
+        ("NEG", True, True),
+        ("SQUARE", True, True),
+        ("ELU", True, True),
+        ("SQUARED_DIFFERENCE", False, True),
+        ("HARD_SWISH", False, True),
+        ("ABS", False, False),
+    ):
         file = ranged(model(tmp_path, op)).to_bytes()
-        for scheme, expected in (("int8", int8), ("int16x8", int16x8)):
-            written, names = with_integer_kernels(file, Variant(scheme=scheme, name="v"))  # type: ignore[arg-type]
+        schemes: tuple[tuple[Literal["int8", "int16x8"], bool], ...] = (("int8", int8), ("int16x8", int16x8))
+        for scheme, expected in schemes:
+            written, names = with_integer_kernels(file, Variant(scheme=scheme, name="v"))
             assert names == ((op,) if expected else ())
             assert (written == file) is not expected

@@ -1,13 +1,15 @@
 """Float operators without an integer kernel, written with operators that have one.
 
 The same arithmetic, so the float model's outputs change by rounding alone, and a quantizer makes integers of all of it.
-Keras's LayerNormalization holds NEG and SQUARED_DIFFERENCE, its hard swish is HARD_SWISH.
+Keras's normalizations hold NEG (layer), SQUARE (group, RMS, unit) and SQUARED_DIFFERENCE.
 
-============================  ===============================
+============================  ==========================================
 ``NEG(x)``                    ``x * -1``
+``SQUARE(x)``                 ``x * x``
 ``SQUARED_DIFFERENCE(x, y)``  ``d * d`` of ``d = x - y``
 ``HARD_SWISH(x)``             ``x * (relu6(x + 3) * (1 / 6))``
-============================  ===============================
+``ELU(x)``                    ``p + (exp(x - p) + -1)`` of ``p = relu(x)``
+============================  ==========================================
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ from ai_edge_litert import schema_py_generated as schema
 
 from tflite_ptq.model.adding import Adding
 
+Limits = tuple[float, float]
+
 _NARROWEST = 1e-6
 """Width of a range whose values are all the same."""
 
@@ -31,8 +35,7 @@ def with_substitutes(model: Any, chosen: Mapping[int, str]) -> Any:
     with others.
 
     What they read and write carries its range (``quantization.min`` and ``.max``) and stays; a value in between gets
-    the range that follows from theirs.
-    ``model`` is left as it is, and shares what is not changed.
+    the range that follows from theirs. ``model`` is left as it is, and shares what is not changed.
     """
     changed, graph = copy.copy(model), copy.copy(model.subgraphs[0])
     changed.subgraphs = [graph, *model.subgraphs[1:]]
@@ -42,7 +45,11 @@ def with_substitutes(model: Any, chosen: Mapping[int, str]) -> Any:
     graph.operators = [
         substitute
         for position, operator in enumerate(graph.operators)
-        for substitute in (_SUBSTITUTES[chosen[position]](writing, operator) if position in chosen else (operator,))
+        for substitute in (
+            _SUBSTITUTES[chosen[position]](writing, *map(int, operator.inputs), *map(int, operator.outputs))
+            if position in chosen
+            else (operator,)
+        )
     ]
     _forget_unused(changed)
     return changed
@@ -64,13 +71,13 @@ class _Writing:
     def constant(self, value: float) -> int:
         return self._adding.constant(np.array(value, np.float32))
 
-    def limits(self, tensor: int) -> tuple[float, float]:
+    def limits(self, tensor: int) -> Limits:
         found = self._graph.tensors[tensor].quantization
         return float(found.min[0]), float(found.max[0])
 
-    def between(self, output: int, part: str, low: float, high: float) -> int:
-        """A tensor of the shape of ``output`` with values of ``low`` to ``high``."""
-        whole = self._graph.tensors[output]
+    def between(self, output: int, part: str, limits: Limits) -> int:
+        """A tensor of the shape of ``output`` with values within ``limits``."""
+        (low, high), whole = limits, self._graph.tensors[output]
         tensor, parameters = schema.TensorT(), schema.QuantizationParametersT()
         tensor.name = (whole.name or b"") + f";{part}".encode()
         tensor.shape, tensor.shapeSignature, tensor.hasRank = whole.shape, whole.shapeSignature, whole.hasRank
@@ -78,51 +85,76 @@ class _Writing:
         tensor.quantization = parameters
         return self._adding.tensor(tensor)
 
-    def add(self, x: int, y: int, output: int, activation: int) -> Any:
-        options = schema.AddOptionsT()
-        options.fusedActivationFunction = activation
-        return self._adding.operator(
-            schema.BuiltinOperator.ADD, [x, y], output, schema.BuiltinOptions.AddOptions, options
-        )
-
-    def sub(self, x: int, y: int, output: int) -> Any:
-        options = schema.SubOptionsT()
-        return self._adding.operator(
-            schema.BuiltinOperator.SUB, [x, y], output, schema.BuiltinOptions.SubOptions, options
-        )
-
-    def mul(self, x: int, y: int, output: int) -> Any:
-        options = schema.MulOptionsT()
-        return self._adding.operator(
-            schema.BuiltinOperator.MUL, [x, y], output, schema.BuiltinOptions.MulOptions, options
-        )
+    def operator(self, name: str, *tensors: int) -> Any:
+        """``tensors``: inputs, then the output."""
+        *inputs, output = tensors
+        kind = _OPTIONS.get(name, "")
+        options = getattr(schema, f"{kind}T")() if kind else None
+        union = getattr(schema.BuiltinOptions, kind or "NONE")
+        return self._adding.operator(getattr(schema.BuiltinOperator, name), inputs, output, union, options)
 
 
-def _neg(writing: _Writing, operator: Any) -> list[Any]:
-    return [writing.mul(int(operator.inputs[0]), writing.constant(-1), int(operator.outputs[0]))]
+_OPTIONS = {
+    "ADD": "AddOptions",
+    "SUB": "SubOptions",
+    "MUL": "MulOptions",
+    "EXP": "ExpOptions",
+}
 
 
-def _squared_difference(writing: _Writing, operator: Any) -> list[Any]:
-    x, y = (int(i) for i in operator.inputs)
-    output = int(operator.outputs[0])
+def _clipped(limits: Limits, low: float, high: float) -> Limits:
+    return min(max(limits[0], low), high), min(max(limits[1], low), high)
+
+
+def _neg(writing: _Writing, x: int, output: int) -> list[Any]:
+    return [writing.operator("MUL", x, writing.constant(-1), output)]
+
+
+def _square(writing: _Writing, x: int, output: int) -> list[Any]:
+    return [writing.operator("MUL", x, x, output)]
+
+
+def _squared_difference(writing: _Writing, x: int, y: int, output: int) -> list[Any]:
     most = math.sqrt(max(writing.limits(output)[1], 0))
-    difference = writing.between(output, "difference", -most, most)
-    return [writing.sub(x, y, difference), writing.mul(difference, difference, output)]
+    difference = writing.between(output, "difference", (-most, most))
+    return [writing.operator("SUB", x, y, difference), *_square(writing, difference, output)]
 
 
-def _hard_swish(writing: _Writing, operator: Any) -> list[Any]:
-    x, output = int(operator.inputs[0]), int(operator.outputs[0])
-    low, high = (min(max(limit + 3, 0), 6) for limit in writing.limits(x))
-    gate, sixth = writing.between(output, "relu6", low, high), writing.between(output, "gate", low / 6, high / 6)
+def _hard_swish(writing: _Writing, x: int, output: int) -> list[Any]:
+    low, high = writing.limits(x)
+    clipped = _clipped((low + 3, high + 3), 0, 6)
+    relu6 = writing.between(output, "relu6", clipped)
+    gate = writing.between(output, "gate", (clipped[0] / 6, clipped[1] / 6))
+    add = writing.operator("ADD", x, writing.constant(3), relu6)
+    add.builtinOptions.fusedActivationFunction = schema.ActivationFunctionType.RELU6
     return [
-        writing.add(x, writing.constant(3), gate, schema.ActivationFunctionType.RELU6),
-        writing.mul(gate, writing.constant(1 / 6), sixth),
-        writing.mul(x, sixth, output),
+        add,
+        writing.operator("MUL", relu6, writing.constant(1 / 6), gate),
+        writing.operator("MUL", x, gate, output),
     ]
 
 
-_SUBSTITUTES: dict[str, Callable[[_Writing, Any], list[Any]]] = {
+def _elu(writing: _Writing, x: int, output: int) -> list[Any]:
+    limits = writing.limits(x)
+    below = _clipped(limits, -math.inf, 0)
+    grown = math.exp(below[0]), math.exp(below[1])
+    positive = writing.between(output, "positive", _clipped(limits, 0, math.inf))
+    negative, power = writing.between(output, "negative", below), writing.between(output, "exp", grown)
+    rest = writing.between(output, "rest", (grown[0] - 1, grown[1] - 1))
+    return [
+        writing.operator("RELU", x, positive),
+        # Not MINIMUM, whose input and output the quantizer gives one scale: that of x would lose what is above zero.
+        writing.operator("SUB", x, positive, negative),
+        writing.operator("EXP", negative, power),
+        writing.operator("ADD", power, writing.constant(-1), rest),
+        writing.operator("ADD", positive, rest, output),
+    ]
+
+
+_SUBSTITUTES: dict[str, Callable[..., list[Any]]] = {
     "NEG": _neg,
+    "SQUARE": _square,
     "SQUARED_DIFFERENCE": _squared_difference,
     "HARD_SWISH": _hard_swish,
+    "ELU": _elu,
 }

@@ -17,7 +17,8 @@ from tflite_ptq.model.editing import Editable
 from tflite_ptq.quantize.convert import explain
 from tflite_ptq.recipe.schema import Variant
 
-_WITHOUT_KERNEL = {"int8": {"NEG"}, "int16x8": {"NEG", "SQUARED_DIFFERENCE", "HARD_SWISH"}}
+_NEVER_INTEGER = frozenset({"NEG", "SQUARE", "ELU"})
+_WITHOUT_KERNEL = {"int8": _NEVER_INTEGER, "int16x8": _NEVER_INTEGER | {"SQUARED_DIFFERENCE", "HARD_SWISH"}}
 """By scheme, what TensorFlow 2.21 leaves in float or LiteRT 2.3 cannot run, and other operators can compute."""
 
 
