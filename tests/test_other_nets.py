@@ -103,8 +103,9 @@ def net(request: pytest.FixtureRequest, nets: Path) -> Net:
         done = subprocess.run([*command, *settings], cwd=folder, capture_output=True, text=True, check=False)
         assert done.returncode == (4 if refused else 0), done.stderr
         for (net, scheme), why in CANNOT_RUN.items():
-            assert (side == "stock" and net == request.param) == (why in done.stderr), done.stderr
-            assert (side == "stock" and net == request.param) == (f"{side}/{scheme}-fallback.tflite:" in done.stderr)
+            cannot_run = side == "stock" and net == request.param
+            assert cannot_run == (why in done.stderr), done.stderr
+            assert cannot_run == (f"{side}/{scheme}-fallback.tflite:" in done.stderr)
         for scheme, operator in refused.items():
             assert f"{scheme}: operators without an integer kernel: {operator}" in done.stderr
     report = json.loads((folder / "default" / "report.json").read_text(encoding="utf-8"))

@@ -15,7 +15,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
-from tflite_ptq.model.flatbuffer import DTYPES, OPERATOR_NAMES
+from tflite_ptq.model.flatbuffer import DTYPE_CODES, DTYPES, OPERATOR_NAMES
 from tflite_ptq.model.packing import packed, packed_in_front, unpacked
 from tflite_ptq.model.reductions import with_reductions
 from tflite_ptq.model.substitutes import with_substitutes
@@ -196,9 +196,9 @@ class Editable:
         changed, output, order = with_reductions(self._model, tensors)
         return packed_in_front(changed, self._file), output, order
 
-    def substituting(self, names: Collection[str]) -> tuple[bytes, tuple[Node, ...]]:
+    def substituting(self, names: Collection[str]) -> tuple[bytes, tuple[str, ...]]:
         """The file with its operators called ``names`` written with others (see ``model.substitutes``) where their
-        activations carry ranges, and which operators those were."""
+        activations carry ranges, and the names of those that were, one for each."""
         found = [
             node
             for node in self.nodes()
@@ -208,14 +208,14 @@ class Editable:
         if not found:
             return self._file, ()
         changed = with_substitutes(self._model, {node.position: node.name for node in found})
-        return packed_in_front(changed, self._file), tuple(found)
+        return packed_in_front(changed, self._file), tuple(node.name for node in found)
 
     def add_bias(self, node: Node, value: Array, scale: NDArray[np.float64] | None) -> int:
         """Gives an operator without a bias one, as its last input; ``scale`` where it is quantized. Its index."""
         tensor = schema.TensorT()
         tensor.name = f"{self.name(node.outputs[0])};bias".encode()
         tensor.shape = list(value.shape)
-        tensor.type = next(code for code, name in DTYPES.items() if name == value.dtype.name)
+        tensor.type = DTYPE_CODES[value.dtype.name]
         tensor.buffer = 0
         if scale is not None:
             parameters = schema.QuantizationParametersT()

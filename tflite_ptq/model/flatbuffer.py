@@ -23,6 +23,7 @@ from tflite_ptq.result import TensorInfo
 Table = Any
 
 DTYPES: dict[int, str] = {v: k.lower() for k, v in vars(schema.TensorType).items() if not k.startswith("_")}
+DTYPE_CODES: dict[str, int] = {name: code for code, name in DTYPES.items()}
 OPERATOR_NAMES: dict[int, str] = {v: k for k, v in vars(schema.BuiltinOperator).items() if not k.startswith("_")}
 _CUSTOM: int = schema.BuiltinOperator.CUSTOM
 _BUFFER_DATA_SLOT = 4

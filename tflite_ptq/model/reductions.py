@@ -8,7 +8,6 @@ reduced together, as an operator costs more than their values; large ones are no
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -38,13 +37,11 @@ def with_reductions(model: Any, tensors: Sequence[int]) -> tuple[Any, int, tuple
     The output is float32 ``(3 * T,)``: minima, maxima, then sums. ``model`` is left as it is, and shares what is not
     changed. ``tensors``: reducible float32 tensors of the first subgraph, at least one, each once.
     """
-    changed, graph = copy.copy(model), copy.copy(model.subgraphs[0])
+    added = _Added(model)
+    changed, graph = added.model, added.graph
     changed.subgraphs, changed.signatureDefs = [graph], None
-    changed.buffers, changed.operatorCodes = list(model.buffers), list(model.operatorCodes)
-    graph.tensors, graph.operators = list(graph.tensors), list(graph.operators)
     ranks = {tensor: len(graph.tensors[tensor].shape) for tensor in tensors}
     alone, stacks = _stacks({tensor: graph.tensors[tensor] for tensor in tensors})
-    added = _Added(changed, graph)
     stacked = [(added.concatenation(stack), range(1, ranks[stack[0]])) for stack in stacks]
     vectors = []
     for kind in _KINDS:
@@ -73,11 +70,11 @@ def _stacks(tensors: dict[int, Any]) -> tuple[list[int], list[list[int]]]:
     return alone, list(stacks.values())
 
 
-class _Added:
-    """Operators added to the end of a graph, with one float32 output each, whose index the methods return."""
+class _Added(Adding):
+    """Operators added to the end of the graph, with one float32 output each, whose index the methods return."""
 
-    def __init__(self, model: Any, graph: Any) -> None:
-        self._adding, self._graph = Adding(model, graph), graph
+    def __init__(self, model: Any) -> None:
+        super().__init__(model)
         self._reducer = Shared(schema.ReducerOptionsT())
         output = schema.TensorT()
         output.shape = []  # LiteRT works it out
@@ -100,10 +97,10 @@ class _Added:
 
     def reduction(self, kind: int, tensor: int, axes: range) -> int:
         """Over ``axes``, which are gone then."""
-        inputs = [tensor, self._adding.constant(np.array(axes, np.int32))]
+        inputs = [tensor, self.constant(np.array(axes, np.int32))]
         return self._append(kind, inputs, schema.BuiltinOptions.ReducerOptions, self._reducer)
 
     def _append(self, builtin: int, inputs: list[int], kind: int, options: object) -> int:
-        output = self._adding.tensor(self._output)
-        self._graph.operators.append(self._adding.operator(builtin, inputs, output, kind, options))
+        output = self.tensor(self._output)
+        self.graph.operators.append(self.operator(builtin, inputs, output, kind, options))
         return output

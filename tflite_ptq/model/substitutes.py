@@ -14,7 +14,6 @@ Keras's normalizations hold NEG (layer), SQUARE (group, RMS, unit) and SQUARED_D
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -37,22 +36,19 @@ def with_substitutes(model: Any, chosen: Mapping[int, str]) -> Any:
     What they read and write carries its range (``quantization.min`` and ``.max``) and stays; a value in between gets
     the range that follows from theirs. ``model`` is left as it is, and shares what is not changed.
     """
-    changed, graph = copy.copy(model), copy.copy(model.subgraphs[0])
-    changed.subgraphs = [graph, *model.subgraphs[1:]]
-    changed.buffers, changed.operatorCodes = list(model.buffers), list(model.operatorCodes)
-    graph.tensors = list(graph.tensors)
-    writing = _Writing(changed, graph)
-    graph.operators = [
+    adding = Adding(model)
+    writing = _Writing(adding)
+    adding.graph.operators = [
         substitute
-        for position, operator in enumerate(graph.operators)
+        for position, operator in enumerate(adding.graph.operators)
         for substitute in (
             _SUBSTITUTES[chosen[position]](writing, *map(int, operator.inputs), *map(int, operator.outputs))
             if position in chosen
             else (operator,)
         )
     ]
-    _forget_unused(changed)
-    return changed
+    _forget_unused(adding.model)
+    return adding.model
 
 
 def _forget_unused(model: Any) -> None:
@@ -65,8 +61,8 @@ def _forget_unused(model: Any) -> None:
 class _Writing:
     """Element by element operators of a graph, and the tensors between them."""
 
-    def __init__(self, model: Any, graph: Any) -> None:
-        self._adding, self._graph = Adding(model, graph), graph
+    def __init__(self, adding: Adding) -> None:
+        self._adding, self._graph = adding, adding.graph
 
     def constant(self, value: float) -> int:
         return self._adding.constant(np.array(value, np.float32))

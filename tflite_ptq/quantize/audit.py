@@ -64,7 +64,8 @@ def findings(audit: Audit, variant: Variant) -> tuple[str, ...]:
     if variant.scheme in INTEGER_SCHEMES and audit.float_ops:
         count = len(audit.float_ops)
         what = "1 operator computes" if count == 1 else f"{count} operators compute"
-        asked = [name for name in ("exclude", "float_fallback") if getattr(variant, name)]
+        settings = {"exclude": bool(variant.exclude), "float_fallback": variant.float_fallback}
+        asked = [setting for setting, given in settings.items() if given]
         why = f"by {' and '.join(asked)}" if asked else f"though {variant.scheme} was asked for without float_fallback"
         found.append(f"{what} in float, {why}: {_listed(audit.float_ops)}.")
     if variant.scheme not in INTEGER_SCHEMES and audit.ops and audit.fully_integer:

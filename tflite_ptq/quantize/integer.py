@@ -22,10 +22,9 @@ _WITHOUT_KERNEL = {"int8": _NEVER_INTEGER, "int16x8": _NEVER_INTEGER | {"SQUARED
 """By scheme, what TensorFlow 2.21 leaves in float or LiteRT 2.3 cannot run, and other operators can compute."""
 
 
-def with_integer_kernels(calibrated: bytes, variant: Variant) -> tuple[bytes, tuple[str, ...]]:
-    """``calibrated`` with operators that have no integer kernel written with others, and their names, one for each."""
-    written, nodes = Editable(calibrated).substituting(_WITHOUT_KERNEL[variant.scheme])
-    return written, tuple(node.name for node in nodes)
+def with_integer_kernels(calibrated: Editable, variant: Variant) -> tuple[bytes, tuple[str, ...]]:
+    """The file with operators that have no integer kernel written with others, and their names, one for each."""
+    return calibrated.substituting(_WITHOUT_KERNEL[variant.scheme])
 
 
 def quantize(calibrated: bytes, variant: Variant, excluded: Collection[str] = ()) -> bytes:

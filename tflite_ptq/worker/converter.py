@@ -46,7 +46,7 @@ def _handle(request: ConverterJob, progress: ReportProgress) -> Opened | Convert
         case Quantize():
             return _quantize(request)
         case QuantizeParts():
-            calibrated, _ = with_integer_kernels(Path(request.calibrated).read_bytes(), request.variant)
+            calibrated, _ = with_integer_kernels(Editable(Path(request.calibrated).read_bytes()), request.variant)
             atomic.write(Path(request.target), quantize(calibrated, request.variant, request.excluded))
             return Converted()
 
@@ -81,9 +81,9 @@ def _convert(request: Convert, progress: ReportProgress) -> Converted:
 
 def _quantize(request: Quantize) -> Converted:
     variant = request.variant
-    calibrated = Path(request.calibrated).read_bytes()
-    excluded = excluded_outputs(Editable(calibrated), variant.exclude, variant.name)
-    calibrated, substituted = with_integer_kernels(calibrated, variant)
+    model = Editable(Path(request.calibrated).read_bytes())
+    excluded = excluded_outputs(model, variant.exclude, variant.name)
+    calibrated, substituted = with_integer_kernels(model, variant)
     with atomic.staged(Path(request.target)) as part:
         for _ in range(_ATTEMPTS):
             part.write_bytes(quantize(calibrated, variant, excluded))
