@@ -6,6 +6,7 @@ import functools
 
 from tflite_ptq.data.split import Split, split
 from tflite_ptq.recipe.dataset import Dataset
+from tflite_ptq.worker.messages import Scanned
 
 
 def chosen_samples(dataset: Dataset) -> Split:
@@ -16,3 +17,14 @@ def chosen_samples(dataset: Dataset) -> Split:
 @functools.lru_cache(maxsize=1)
 def _by_json(dataset_json: str) -> Split:
     return split(Dataset.model_validate_json(dataset_json))
+
+
+def counted(chosen: Split) -> Scanned:
+    """How many they are and what their labels say; their hashes are not taken."""
+    return Scanned(
+        calibration_samples=len(chosen.calibration),
+        evaluation_samples=len(chosen.evaluation),
+        calibration_left_out=chosen.left_out,
+        labelled=bool(chosen.evaluation) and chosen.evaluation[0].label is not None,
+        classes=chosen.classes,
+    )

@@ -252,18 +252,8 @@ class Evaluation(Frozen):
     skipped: tuple[SkippedSample, ...] = ()
 
 
-RuntimeJob: TypeAlias = Union[
-    Scan,
-    FirstSample,
-    Describe,
-    Examine,
-    Calibrate,
-    Prepare,
-    Correct,
-    AuditFile,
-    Evaluate,
-    CompareLayers,
-    CompareOutputs,
-    LookAt,
+WorkingJob: TypeAlias = Union[
+    FirstSample, Examine, Calibrate, Prepare, Correct, AuditFile, Evaluate, CompareLayers, CompareOutputs, LookAt
 ]
+RuntimeJob: TypeAlias = Union[Scan, Describe, WorkingJob]
 RuntimeRequest: TypeAdapter[RuntimeJob] = TypeAdapter(Annotated[RuntimeJob, Field(discriminator="job")])
