@@ -15,6 +15,9 @@ from typing import Any
 import pytest
 from conftest import COMMAND, Convert, figures
 
+from tflite_ptq import pipeline
+from tflite_ptq.report.html.svg import vega_lite
+
 pytestmark = pytest.mark.slow
 JOBS = ("open", "convert", "examine", "calibrate", "quantize", "correct", "audit", "evaluate", "start converter")
 
@@ -80,6 +83,33 @@ def test_a_lost_export_is_made_again(recipe: Path, convert: Convert, asked: list
         "done again"
     ]
     assert found["variants"][1]["error"] is None
+
+
+def test_plots_are_drawn_once(
+    recipe: Path, convert: Convert, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[dict[str, object]] = []
+
+    def counted(spec: dict[str, object]) -> str:
+        drawn.append(spec)
+        return vega_lite(spec)
+
+    monkeypatch.setattr(pipeline, "vega_lite", counted)
+    convert(recipe, "--only", "float16")
+    convert(recipe, "--only", "float16")
+    plots = len(list((cache / "entries" / "plot").iterdir()))
+    pages = [(tmp_path / f"out{number}" / "report.html").read_text(encoding="utf-8") for number in (1, 2)]
+    assert len(drawn) == plots > 0 and all("<svg" in page for page in pages)
+    plot = next((cache / "entries" / "plot").glob("*/answer.json"))
+    plot.write_text(plot.read_text(encoding="utf-8").replace("<svg", "<img"), encoding="utf-8")
+    (said,) = convert(recipe, "--only", "float16")["warnings"]
+    assert said == (
+        "cache: the entry of a plot was damaged (answer.json is not as it was written): it was removed and the step "
+        "done again"
+    )
+    page = (tmp_path / "out3" / "report.html").read_text(encoding="utf-8")
+    assert said in page and "<svg" in page and "<img" not in page
+    assert convert(recipe, "--only", "float16")["warnings"] == [] and len(drawn) == plots + 1
 
 
 def test_the_converters_own_calibration(recipe: Path, convert: Convert, asked: list[str]) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from tflite_ptq import atomic, manifest
 from tflite_ptq.building import Building
+from tflite_ptq.cache import drawings
 from tflite_ptq.cache.keys import Keys, SampleHashes
 from tflite_ptq.cache.origin import origin
 from tflite_ptq.cache.place import Place
@@ -34,6 +35,7 @@ from tflite_ptq.opening import Source, hash_of
 from tflite_ptq.recipe.loader import LoadedRecipe
 from tflite_ptq.recipe.schema import FLOAT32, Model, Recipe, Variant
 from tflite_ptq.report import files, outcome_folder
+from tflite_ptq.report.html.svg import vega_lite
 from tflite_ptq.result import DatasetInfo, ModelInfo, Report, TensorInfo
 from tflite_ptq.worker.children import Children, children_of
 from tflite_ptq.worker.messages import Describe, Described, Opened, Scan, Scanned
@@ -70,19 +72,32 @@ def run(loaded: LoadedRecipe, options: Options, observer: Observer) -> tuple[Rep
         converts = form != "tflite" and not (cache.has(keys.source()) and cache.has(keys.float32()))
         with children_of(folder / "log.txt", recipe.timeout_s, convert=converts) as children:
             source = Source(recipe.model, keys.source(), children, cache)
-            _Run(recipe, loaded.path.parent, variants, folder, source, children, cache, keys, journal, observer).follow(
-                options.benchmark
+            run = _Run(
+                recipe, loaded.path.parent, variants, folder, source, children, cache, keys, journal, observer, converts
             )
+            run.follow(options.benchmark)
         cache.close()
+        report = _write(journal, folder, options.cache)
     except BaseException as stopped:
         journal.stopped(stopped, folder)
         raise
     finally:
         atomic.sweep(folder)
-    report = journal.report()
-    files.write(report, folder)
     manifest.write(report, journal.samples, keys.origin, folder)
     return report, folder
+
+
+def _write(journal: Journal, folder: Path, place: Place | None) -> Report:
+    """Writes the report, its plots drawn or found in the cache; where that had trouble, the report tells of it too."""
+    cache = Cache(place, lambda _: None, journal.warn)
+    engine = drawings.through(cache, vega_lite)
+    report = journal.report()
+    files.write(report, folder, engine)
+    cache.close()
+    told = journal.report()
+    if told != report:
+        files.write(told, folder, engine)
+    return told
 
 
 def output_folder(loaded: LoadedRecipe, options: Options) -> Path:
@@ -110,13 +125,17 @@ class _Run:
     keys: Keys
     journal: Journal
     observer: Observer
+    converts: bool
 
     def follow(self, benchmark: bool) -> None:
         with ThreadPoolExecutor(max_workers=1) as converting:
             try:
+                warming = threading.Thread(target=self._warm_up)
+                if not self.converts:
+                    warming.start()
                 inputs = self._open_and_scan(converting)
-                # From here on a run mostly waits for one child at a time.
-                threading.Thread(target=files.warm_up).start()
+                if self.converts:  # from here on it mostly waits for one child at a time
+                    warming.start()
                 Building(
                     self.recipe,
                     self.variants,
@@ -129,6 +148,8 @@ class _Run:
                     self.journal,
                     self.observer,
                 ).build(converting)
+                if self.cache.missed and not self.converts:
+                    threading.Thread(target=files.warm_up_plots).start()
             except BaseException:
                 # The converting thread waits for the child's answer; without the child it ends.
                 converting.shutdown(wait=False, cancel_futures=True)
@@ -139,6 +160,12 @@ class _Run:
             self._evaluate(inputs)
             self.children.runtime.kill()
             self._time()
+
+    def _warm_up(self) -> None:
+        """What writes the reports; a run whose results all come from the cache finds its plots there, too."""
+        files.warm_up()
+        if self.cache.missed:
+            files.warm_up_plots()
 
     def _open_and_scan(self, converting: ThreadPoolExecutor) -> tuple[TensorInfo, ...]:
         started = time.monotonic()

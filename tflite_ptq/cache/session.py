@@ -25,6 +25,8 @@ class Cache:
         self._found, self._warn = found, warn
         self._kept = False
         self._broken = False
+        self.missed = False
+        """Whether something was looked for in vain."""
 
     @property
     def hashes(self) -> Path | None:
@@ -42,19 +44,12 @@ class Cache:
 
         A damaged entry is removed, told of, and as good as none. Raises ``UserError`` where a target cannot be written.
         """
-        if self._store is None or key is None:
-            return None
-        for one in _both(key):
-            try:
-                found = self._store.look(one, answer, files or {})
-            except Damaged as error:
-                self._warn(f"cache: the entry of {what} was damaged ({error}): it was removed and the step done again")
-                self._discard(one)
-                continue
-            if found is not None:
-                self._found(what)
-                return found
-        return None
+        found = self._look(key, answer, what, files or {})
+        if found is None:
+            self.missed = True
+        else:
+            self._found(what)
+        return found
 
     def keep(self, key: Key | None, answer: Frozen, files: Mapping[str, Path] | None = None) -> None:
         """Keeps a step's answer and the files that it made."""
@@ -90,6 +85,20 @@ class Cache:
             make_room(self._place.folder, self._place.most_bytes)
         except OSError as error:
             self._gives_up(error)
+
+    def _look(self, key: Key | None, answer: type[AnswerT], what: str, files: Mapping[str, Path]) -> AnswerT | None:
+        if self._store is None or key is None:
+            return None
+        for one in _both(key):
+            try:
+                found = self._store.look(one, answer, files)
+            except Damaged as error:
+                self._warn(f"cache: the entry of {what} was damaged ({error}): it was removed and the step done again")
+                self._discard(one)
+                continue
+            if found is not None:
+                return found
+        return None
 
     def _discard(self, key: Key) -> None:
         assert self._store is not None

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 from pydantic import ValidationError
 
@@ -15,43 +15,51 @@ from tflite_ptq.errors import UsageError
 from tflite_ptq.result import Report
 from tflite_ptq.timing_result import RawTimings
 
+if TYPE_CHECKING:
+    from tflite_ptq.report.html.svg import Engine
+
 JSON_NAME = "report.json"
 TIMINGS_NAME = "latency.json"
 _FORMAT: str = Report.model_fields["format"].default
 
 
 # The templates and the plots take half a second to load, which is had for nothing while children work.
-def _markdown(report: Report, run: Path) -> str:
+def _markdown(report: Report, run: Path, engine: Engine | None) -> str:
     from tflite_ptq.report import markdown
 
     return markdown.render(report)
 
 
-def _html(report: Report, run: Path) -> str:
+def _html(report: Report, run: Path, engine: Engine | None) -> str:
     from tflite_ptq.report.debug_beside import beside
-    from tflite_ptq.report.html import page
+    from tflite_ptq.report.html import page, svg
 
-    return page.render(report, beside(report, run))
+    return page.render(report, beside(report, run), engine or svg.vega_lite)
 
 
-def _junit(report: Report, run: Path) -> str:
+def _junit(report: Report, run: Path, engine: Engine | None) -> str:
     from tflite_ptq.report import junit
 
     return junit.render(report)
 
 
-RENDERED: dict[str, Callable[[Report, Path], str]] = {
+_Render: TypeAlias = "Callable[[Report, Path, Engine | None], str]"
+
+RENDERED: dict[str, _Render] = {
     "report.md": _markdown,
     "report.html": _html,
     "junit.xml": _junit,
 }
-"""File name to what renders it from the report and the run's folder, where ``debug`` may have left its findings."""
+"""File name to what renders it from the report, the run's folder, where ``debug`` may have left its findings, and the
+engine of the plots."""
 
 NAMES = (JSON_NAME, *RENDERED)
 
 
-def write(report: Report, folder: Path) -> None:
+def write(report: Report, folder: Path, engine: Engine | None = None) -> None:
     """Write ``report.json`` and all that is rendered from it into ``folder``, which is made where it is missing.
+
+    ``engine`` draws the plots; ``None``: vl-convert, at once.
 
     Raises:
         DiskFullError: no space is left.
@@ -61,11 +69,11 @@ def write(report: Report, folder: Path) -> None:
     text = json.dumps(report.model_dump(), indent=2, ensure_ascii=False, allow_nan=False)
     # JSON first: it is the contract, and must not depend on the others' rendering.
     atomic.write(folder / JSON_NAME, _bytes(f"{text}\n"))
-    render(report, folder, folder)
+    render(report, folder, folder, engine)
 
 
 def warm_up() -> None:
-    """Loads what renders reports, for whoever has time to spare."""
+    """Loads what renders reports but for the engine of the plots, for whoever has time to spare."""
     from tflite_ptq.report import markdown
     from tflite_ptq.report.html import page
 
@@ -74,10 +82,17 @@ def warm_up() -> None:
     page.warm_up()
 
 
-def render(report: Report, run: Path, target: Path) -> None:
+def warm_up_plots() -> None:
+    """Starts the engine of the plots."""
+    from tflite_ptq.report.html import svg
+
+    svg.warm_up()
+
+
+def render(report: Report, run: Path, target: Path, engine: Engine | None = None) -> None:
     """Write what is rendered from the report of the run in ``run`` into ``target``. Raises what ``write`` raises."""
     for name, rendered in RENDERED.items():
-        atomic.write(target / name, _bytes(rendered(report, run)))
+        atomic.write(target / name, _bytes(rendered(report, run, engine)))
 
 
 def _bytes(text: str) -> bytes:

@@ -25,8 +25,9 @@ MOST_LAYER_ROWS = 40
 MOST_CONFUSED = 20
 
 
-def render(report: Report, debug: DebugBeside) -> str:
-    """The whole page. What was not measured is left out or a dash; every text is escaped."""
+def render(report: Report, debug: DebugBeside, engine: svg.Engine = svg.vega_lite) -> str:
+    """The whole page, its plots drawn by ``engine``. What was not measured is left out or a dash; every text is
+    escaped."""
     page = _environment()
     quality = tradeoff.quality_of(report.variants)
     script = _own("page.js")
@@ -53,6 +54,7 @@ def render(report: Report, debug: DebugBeside) -> str:
         class_plot=plots.class_plot,
         classes_by_change=plots.classes_by_change,
         layer_plot=None if debug.report is None else plots.layer_plot(debug.report),
+        drawn=partial(_drawn, engine),
         most_class_rows=MOST_CLASS_ROWS,
         most_layer_rows=MOST_LAYER_ROWS,
         most_confused=MOST_CONFUSED,
@@ -65,11 +67,14 @@ def render(report: Report, debug: DebugBeside) -> str:
 
 
 def warm_up() -> None:
-    """Compiles the templates, and starts what draws the plots."""
+    """Compiles the templates."""
     page = _environment()
     for name in page.list_templates(extensions=("j2",)):
         page.get_template(name)
-    svg.warm_up()
+
+
+def _drawn(engine: svg.Engine, plot: plots.Plot) -> Markup:
+    return svg.draw(engine, plot.key, plot.title, plot.description, plot.spec)
 
 
 @cache

@@ -1,16 +1,14 @@
-"""The plots of a report, each drawn where there is something to draw."""
+"""The plots of a report, each where there is something to draw. Pure: the page draws them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from markupsafe import Markup
-
 from tflite_ptq.debug_result import DebugReport
 from tflite_ptq.report import units
 from tflite_ptq.report.html.bar_chart import bar_chart
 from tflite_ptq.report.html.latency_chart import latency_chart
-from tflite_ptq.report.html.svg import draw
+from tflite_ptq.report.html.svg import Spec
 from tflite_ptq.report.html.tradeoff import Configuration, Quality, configurations, panels, timing
 from tflite_ptq.report.html.tradeoff_chart import tradeoff_chart
 from tflite_ptq.result import Classes, Report
@@ -22,11 +20,17 @@ MOST_LAYERS = 12
 
 @dataclass(frozen=True)
 class Plot:
-    """A drawing with its heading; ``caption`` is what it shows, in words."""
+    """A specification with its heading; ``caption`` is what it shows, in words.
+
+    ``key``, ``title`` and ``description`` are as in ``svg.draw``.
+    """
 
     heading: str
     caption: str
-    drawing: Markup
+    key: str
+    title: str
+    description: str
+    spec: Spec
 
 
 def configuration_text(configuration: Configuration) -> str:
@@ -45,7 +49,7 @@ def tradeoff_plots(report: Report, quality: Quality) -> tuple[Plot, ...]:
         caption = f"On the Pareto front: {', '.join(panel.best)}."
         spec = tradeoff_chart(panel, quality, [variant.name for variant in report.variants])
         title = f"{quality.metric or 'SQNR'} against {heading[0].lower()}{heading[1:]}"
-        made.append(Plot(heading, caption, draw(f"tradeoff-{number}", title, caption, spec)))
+        made.append(Plot(heading, caption, f"tradeoff-{number}", title, caption, spec))
     return tuple(made)
 
 
@@ -61,8 +65,7 @@ def latency_plots(report: Report) -> tuple[Plot, ...]:
         heading = configuration_text(configuration)
         medians = ", ".join(f"{name} {units.duration(latency.median_ns)}" for name, latency in timings)
         spec = latency_chart(timings, [variant.name for variant in report.variants])
-        drawing = draw(f"latency-{number}", f"Latency, {heading}", f"Medians: {medians}.", spec)
-        made.append(Plot(heading, "", drawing))
+        made.append(Plot(heading, "", f"latency-{number}", f"Latency, {heading}", f"Medians: {medians}.", spec))
     return tuple(made)
 
 
@@ -80,7 +83,7 @@ def class_plot(number: int, name: str, classes: Classes) -> Plot | None:
         return None
     told = ", ".join(f"{label} {units.metric_change('top1', change)}" for change, label in changed)
     spec = bar_chart([(label, 100 * change) for change, label in changed], "change of recall (pt)", signed=True)
-    return Plot(name, "", draw(f"classes-{number}", f"Change of recall by class, {name}", f"{told}.", spec))
+    return Plot(name, "", f"classes-{number}", f"Change of recall by class, {name}", f"{told}.", spec)
 
 
 def layer_plot(debug: DebugReport) -> Plot | None:
@@ -91,4 +94,4 @@ def layer_plot(debug: DebugReport) -> Plot | None:
         return None
     told = ", ".join(f"{label} {share:.1f} %" for label, share in bars)
     title = f"Error by layer, {debug.variant}"
-    return Plot(title, "", draw("layers", title, f"{told}.", bar_chart(bars, "share of the noise (%)")))
+    return Plot(title, "", "layers", title, f"{told}.", bar_chart(bars, "share of the noise (%)"))

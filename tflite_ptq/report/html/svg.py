@@ -6,11 +6,14 @@ Colours in a specification are CSS variables of the page (``var(--ink)``), so a 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from typing import TypeAlias
 
-import vl_convert
 from markupsafe import Markup
 
-Spec = dict[str, object]
+Spec: TypeAlias = dict[str, object]
+Engine: TypeAlias = Callable[[Spec], str]
+"""A whole Vega-Lite specification as the text of an SVG."""
 
 WIDTH = 380
 """Width of every plot in its own units. Near a phone's, so that its text is read there at almost its nominal size."""
@@ -38,13 +41,21 @@ _CONFIG: Spec = {
 _ROOT = re.compile(r"<svg [^>]*?viewBox=\"([^\"]+)\"[^>]*>")
 
 
-def draw(key: str, title: str, description: str, spec: Spec) -> Markup:
+def vega_lite(spec: Spec) -> str:
+    """The engine itself. Its library holds a browser's JavaScript, which takes most of a second to start."""
+    import vl_convert
+
+    drawn: str = vl_convert.vegalite_to_svg(spec)
+    return drawn
+
+
+def draw(engine: Engine, key: str, title: str, description: str, spec: Spec) -> Markup:
     """The Vega-Lite ``spec`` as an ``<svg>`` that fills the width there is.
 
     ``title`` and ``description`` are what a screen reader says; ``key`` makes the ids on the page unique.
     """
     whole: Spec = {"width": WIDTH, "autosize": {"type": "fit-x", "contains": "padding"}, "padding": 4, **spec}
-    drawn = vl_convert.vegalite_to_svg({**whole, "config": _CONFIG})
+    drawn = engine({**whole, "config": _CONFIG})
     root = _ROOT.match(drawn)
     assert root is not None, drawn[:200]
     start = Markup(
@@ -62,4 +73,4 @@ def warm_up() -> None:
         "mark": "point",
         "encoding": {"x": {"field": "x", "type": "nominal"}},
     }
-    draw("warm-up", "", "", point)
+    draw(vega_lite, "warm-up", "", "", point)
