@@ -19,6 +19,7 @@ LAYERS = [
     "building evaluating",
     "improving",
     "opening",
+    "reporting",
     "journal manifest",
     "worker",
     "cache",

@@ -22,10 +22,10 @@ import pytest
 from conftest import COMMAND, HERE, Command
 from tiny_tflite import File, Graph, Op, T
 
-from tflite_ptq import pipeline
 from tflite_ptq.errors import WorkerCrash
 from tflite_ptq.model.flatbuffer import describe
 from tflite_ptq.report import outcome_folder
+from tflite_ptq.worker import timing
 from tflite_ptq.worker.process import Worker
 from tflite_ptq.worker.replies import Done
 
@@ -136,6 +136,23 @@ def test_the_runtime_crashes_at_once(tmp_path: Path, relu: Path, write_recipe: C
     assert left(tmp_path) == []
 
 
+def test_a_recipe_that_is_wrong_leaves_no_child(tmp_path: Path) -> None:
+    """``convert`` starts one before it reads the recipe."""
+    done = convert(tmp_path, tmp_path / "missing.yaml")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1) and "missing.yaml" in done.stderr
+    assert not list((tmp_path / "tmp").iterdir()) and not (tmp_path / "out").exists()
+    alive = [process.info["cwd"] for process in psutil.process_iter(["cwd"])]
+    assert str(tmp_path) not in alive
+
+
+def test_what_the_early_child_says_is_in_the_log(tmp_path: Path, relu: Path, write_recipe: Callable[..., Path]) -> None:
+    missing = {"format": {"type": "npy"}, "evaluation": {"path": str(tmp_path / "nowhere")}}
+    done = convert(tmp_path, write_recipe(relu, missing))
+    assert (done.returncode, done.stderr.count("\n")) == (3, 1) and "nowhere" in done.stderr
+    log = (tmp_path / "out" / "log.txt").read_text(encoding="utf-8")
+    assert log.startswith("Traceback") and "DataError" in log
+
+
 @pytest.mark.parametrize(
     ("command", "worker"),
     [
@@ -164,7 +181,7 @@ def test_a_bug_shows_its_traceback_and_costs_no_results(
 
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
-    monkeypatch.setattr(pipeline, "Timing", broken)
+    monkeypatch.setattr(timing, "Timing", broken)
     ended = run("convert", write_recipe(relu, benchmark=LATENCY), "--output", tmp_path / "out", "-q")
     assert ended.code == 1
     assert "ZeroDivisionError: a bug" in ended.err

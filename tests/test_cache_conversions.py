@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from conftest import COMMAND, Convert, figures
 
-from tflite_ptq import pipeline
+from tflite_ptq import reporting
 from tflite_ptq.report.html.svg import vega_lite
 
 pytestmark = pytest.mark.slow
@@ -94,7 +94,7 @@ def test_plots_are_drawn_once(
         drawn.append(spec)
         return vega_lite(spec)
 
-    monkeypatch.setattr(pipeline, "vega_lite", counted)
+    monkeypatch.setattr(reporting, "vega_lite", counted)
     convert(recipe, "--only", "float16")
     convert(recipe, "--only", "float16")
     plots = len(list((cache / "entries" / "plot").iterdir()))

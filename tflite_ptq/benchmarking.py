@@ -28,6 +28,7 @@ from tflite_ptq.worker.messages import (
 )
 from tflite_ptq.worker.process import Worker
 from tflite_ptq.worker.scratch import LOG_NAME, keep_log
+from tflite_ptq.worker.spawning import RUNTIME
 from tflite_ptq.worker.timing import Timing
 
 TIMEOUT_S = 3600.0
@@ -75,7 +76,7 @@ def benchmark(
     ``change`` and ``speedup`` are against the first file. A file that cannot be measured carries its ``error``.
     """
     log = scratch / LOG_NAME
-    runtime = Worker("tflite_ptq.worker.runtime", log, TIMEOUT_S, scratch)
+    runtime = Worker(RUNTIME, log, TIMEOUT_S, scratch)
     compared = sides(paths)
     try:
         # All are opened first: a path that is wrong must not cost the measurement of the others.

@@ -17,6 +17,7 @@ from tflite_ptq.result import TensorInfo
 from tflite_ptq.worker.messages import Describe, Described, Examine, Examined, FirstSample, Scanned
 from tflite_ptq.worker.process import Worker
 from tflite_ptq.worker.scratch import LOG_NAME, scratch_folder
+from tflite_ptq.worker.spawning import RUNTIME
 
 
 def check(loaded: LoadedRecipe, data: bool = False) -> tuple[str, ...]:
@@ -69,7 +70,7 @@ def _inputs(model: Model, described: Described) -> tuple[TensorInfo, ...] | None
 def runtime() -> Iterator[Worker]:
     """A runtime child for a few short questions."""
     with scratch_folder() as folder:
-        worker = Worker("tflite_ptq.worker.runtime", folder / LOG_NAME, timeout_s=600, scratch=folder)
+        worker = Worker(RUNTIME, folder / LOG_NAME, timeout_s=600, scratch=folder)
         try:
             yield worker
         finally:

@@ -9,7 +9,6 @@ cache first, and the converter starts only where something has to be converted.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +17,6 @@ from pathlib import Path
 
 from tflite_ptq import atomic, manifest
 from tflite_ptq.building import Building
-from tflite_ptq.cache import drawings
 from tflite_ptq.cache.keys import Keys, SampleHashes
 from tflite_ptq.cache.origin import origin
 from tflite_ptq.cache.place import Place
@@ -35,21 +33,22 @@ from tflite_ptq.opening import Source, hash_of
 from tflite_ptq.recipe.loader import LoadedRecipe
 from tflite_ptq.recipe.schema import FLOAT32, Model, Recipe, Variant
 from tflite_ptq.report import files, outcome_folder
-from tflite_ptq.report.html.svg import vega_lite
+from tflite_ptq.reporting import Reporting
 from tflite_ptq.result import DatasetInfo, ModelInfo, Report, TensorInfo
 from tflite_ptq.worker.children import Children, children_of
 from tflite_ptq.worker.messages import Describe, Described, Opened, Scan, Scanned
-from tflite_ptq.worker.timing import Timing
+from tflite_ptq.worker.spawning import Early
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line asks beside the recipe."""
+    """What the command line asks beside the recipe; ``runtime`` is the child, where it was started before."""
 
     only: tuple[str, ...] = ()
     benchmark: bool = True
     output: Path | None = None
     cache: Place | None = None
+    runtime: Early | None = None
 
 
 def run(loaded: LoadedRecipe, options: Options, observer: Observer) -> tuple[Report, Path]:
@@ -66,18 +65,29 @@ def run(loaded: LoadedRecipe, options: Options, observer: Observer) -> tuple[Rep
     found_here = environment()
     journal = Journal(loaded, found_here, variants, benchmark=options.benchmark)
     cache = Cache(options.cache, journal.from_cache, journal.warn)
+    reporting = Reporting(journal, options.cache)
     try:
         form = kind(Path(recipe.model.path))
         keys = Keys(origin(found_here), recipe, hash_of(recipe.model, cache.hashes))
         converts = form != "tflite" and not (cache.has(keys.source()) and cache.has(keys.float32()))
-        with children_of(folder / "log.txt", recipe.timeout_s, convert=converts) as children:
+        with children_of(folder / "log.txt", recipe.timeout_s, convert=converts, early=options.runtime) as children:
             source = Source(recipe.model, keys.source(), children, cache)
-            run = _Run(
-                recipe, loaded.path.parent, variants, folder, source, children, cache, keys, journal, observer, converts
-            )
-            run.follow(options.benchmark)
+            _Run(
+                recipe,
+                loaded.path.parent,
+                variants,
+                folder,
+                source,
+                children,
+                cache,
+                keys,
+                journal,
+                reporting,
+                observer,
+                converts,
+            ).follow(options.benchmark)
         cache.close()
-        report = _write(journal, folder, options.cache)
+        report = reporting.write(folder)
     except BaseException as stopped:
         journal.stopped(stopped, folder)
         raise
@@ -85,19 +95,6 @@ def run(loaded: LoadedRecipe, options: Options, observer: Observer) -> tuple[Rep
         atomic.sweep(folder)
     manifest.write(report, journal.samples, keys.origin, folder)
     return report, folder
-
-
-def _write(journal: Journal, folder: Path, place: Place | None) -> Report:
-    """Writes the report, its plots drawn or found in the cache; where that had trouble, the report tells of it too."""
-    cache = Cache(place, lambda _: None, journal.warn)
-    engine = drawings.through(cache, vega_lite)
-    report = journal.report()
-    files.write(report, folder, engine)
-    cache.close()
-    told = journal.report()
-    if told != report:
-        files.write(told, folder, engine)
-    return told
 
 
 def output_folder(loaded: LoadedRecipe, options: Options) -> Path:
@@ -124,18 +121,19 @@ class _Run:
     cache: Cache
     keys: Keys
     journal: Journal
+    reporting: Reporting
     observer: Observer
     converts: bool
 
     def follow(self, benchmark: bool) -> None:
         with ThreadPoolExecutor(max_workers=1) as converting:
             try:
-                warming = threading.Thread(target=self._warm_up)
                 if not self.converts:
-                    warming.start()
+                    self.reporting.load_pages()
                 inputs = self._open_and_scan(converting)
                 if self.converts:  # from here on it mostly waits for one child at a time
-                    warming.start()
+                    self.reporting.load_pages()
+                    self.reporting.load_plots()
                 Building(
                     self.recipe,
                     self.variants,
@@ -149,7 +147,7 @@ class _Run:
                     self.observer,
                 ).build(converting)
                 if self.cache.missed and not self.converts:
-                    threading.Thread(target=files.warm_up_plots).start()
+                    self.reporting.load_plots()
             except BaseException:
                 # The converting thread waits for the child's answer; without the child it ends.
                 converting.shutdown(wait=False, cancel_futures=True)
@@ -160,12 +158,6 @@ class _Run:
             self._evaluate(inputs)
             self.children.runtime.kill()
             self._time()
-
-    def _warm_up(self) -> None:
-        """What writes the reports; a run whose results all come from the cache finds its plots there, too."""
-        files.warm_up()
-        if self.cache.missed:
-            files.warm_up_plots()
 
     def _open_and_scan(self, converting: ThreadPoolExecutor) -> tuple[TensorInfo, ...]:
         started = time.monotonic()
@@ -225,6 +217,8 @@ class _Run:
         settings = self.recipe.benchmark.latency
         if settings is None:
             return
+        from tflite_ptq.worker.timing import Timing  # a run that is mostly cached feels its imports
+
         started = time.monotonic()
         models = {name: self._file(name) for name in self.journal.usable}
         timing = Timing(models, FLOAT32, settings, self.children.log, self.children.timeout_s)

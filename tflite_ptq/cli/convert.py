@@ -51,11 +51,15 @@ def convert_command(
       tflite-ptq convert recipe.yaml --set dataset.calibration.samples=500 --output out/500
       tflite-ptq convert recipe.yaml --json -q > report.json
     """
-    from tflite_ptq.cache.place import place
-    from tflite_ptq.cli.outcome import Manner, run_and_show
-    from tflite_ptq.pipeline import Options
-    from tflite_ptq.recipe.loader import load
+    from tflite_ptq.worker.spawning import RUNTIME, early
 
-    cache = None if no_cache else place(cache_dir)
-    options = Options(only=only, benchmark=not no_benchmark, output=output, cache=cache)
-    ctx.exit(run_and_show(load(recipe, overrides), options, Manner(as_json, verbose, quiet)))
+    with early(RUNTIME) as runtime:  # it imports while this process does
+        from tflite_ptq.cache.place import place
+        from tflite_ptq.cli.outcome import Manner, run_and_show
+        from tflite_ptq.pipeline import Options
+        from tflite_ptq.recipe.loader import load
+
+        cache = None if no_cache else place(cache_dir)
+        options = Options(only=only, benchmark=not no_benchmark, output=output, cache=cache, runtime=runtime)
+        code = run_and_show(load(recipe, overrides), options, Manner(as_json, verbose, quiet))
+    ctx.exit(code)

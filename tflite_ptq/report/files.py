@@ -16,6 +16,8 @@ from tflite_ptq.result import Report
 from tflite_ptq.timing_result import RawTimings
 
 if TYPE_CHECKING:
+    from jinja2 import BytecodeCache
+
     from tflite_ptq.report.html.svg import Engine
 
 JSON_NAME = "report.json"
@@ -72,17 +74,20 @@ def write(report: Report, folder: Path, engine: Engine | None = None) -> None:
     render(report, folder, folder, engine)
 
 
-def warm_up() -> None:
-    """Loads what renders reports but for the engine of the plots, for whoever has time to spare."""
+def load_pages(compiled: BytecodeCache | None = None) -> None:
+    """Loads what renders reports but for the engine of the plots, for whoever has time to spare.
+
+    ``compiled`` holds the bytecode of templates, or takes it.
+    """
     from tflite_ptq.report import markdown
     from tflite_ptq.report.html import page
 
     import_module("tflite_ptq.report.junit")
-    markdown.warm_up()
-    page.warm_up()
+    markdown.load(compiled)
+    page.load(compiled)
 
 
-def warm_up_plots() -> None:
+def load_plots() -> None:
     """Starts the engine of the plots."""
     from tflite_ptq.report.html import svg
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import os
 import signal
 import sys
@@ -21,6 +22,7 @@ from pydantic import TypeAdapter
 from tflite_ptq.errors import UserError
 from tflite_ptq.result import Frozen
 from tflite_ptq.worker.replies import Bug, Done, Failed, Progress
+from tflite_ptq.worker.spawning import WAITS
 
 RequestT = TypeVar("RequestT", bound=Frozen)
 ReportProgress: TypeAlias = Callable[[int, int], None]
@@ -31,9 +33,22 @@ _PROGRESS_INTERVAL_S = 0.1
 def serve(requests: TypeAdapter[RequestT], handle: Callable[[RequestT, ReportProgress], Frozen]) -> None:
     """Answers requests from the standard input until it ends."""
     die_with_parent()
+    if os.environ.pop(WAITS, None) and not _given_log():
+        return
     replies = claim_stdout()
     for line in sys.stdin:
         answer(replies, lambda line=line: handle(requests.validate_json(line), _throttled(replies)))  # type: ignore[misc]
+
+
+def _given_log() -> bool:
+    """Waits for the log's path and writes errors there from now on; ``False`` where the parent has changed its mind."""
+    line = sys.stdin.readline()
+    if not line:
+        return False
+    log = os.open(json.loads(line), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.dup2(log, 2)
+    os.close(log)
+    return True
 
 
 def claim_stdout() -> TextIO:

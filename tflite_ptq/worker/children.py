@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tflite_ptq.worker.process import Worker
 from tflite_ptq.worker.scratch import new_folder
+from tflite_ptq.worker.spawning import RUNTIME, Early
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,12 @@ class Children:
 
 
 @contextmanager
-def children_of(log: Path, timeout_s: float, *, convert: bool = True) -> Iterator[Children]:
+def children_of(log: Path, timeout_s: float, *, convert: bool = True, early: Early | None = None) -> Iterator[Children]:
     """Starts both, so that TensorFlow is imported while the dataset is scanned; without ``convert`` the converter
-    waits for its first job."""
+    waits for its first job. ``early`` is the runtime child, where it was started before."""
     work = new_folder()
     converter = Worker("tflite_ptq.worker.converter", log, timeout_s, work)
-    runtime = Worker("tflite_ptq.worker.runtime", log, timeout_s, work)
+    runtime = Worker(RUNTIME, log, timeout_s, work, early)
     try:
         if convert:
             converter.start()

@@ -6,6 +6,9 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, TypeAdapter
 
 from tflite_ptq import atomic
 from tflite_ptq.data.index import SampleRef
@@ -24,7 +27,7 @@ from tflite_ptq.result import SkippedSample, TensorInfo
 from tflite_ptq.worker.child import ReportProgress, serve
 from tflite_ptq.worker.chosen import chosen_samples
 from tflite_ptq.worker.debug_messages import QuantizeParts
-from tflite_ptq.worker.messages import Convert, Converted, ConverterJob, ConverterRequest, Opened, OpenSource, Quantize
+from tflite_ptq.worker.messages import Convert, Converted, ConverterJob, Opened, OpenSource, Quantize
 
 _SEVERAL_OUTPUTS = frozenset({"SPLIT", "SPLIT_V", "UNPACK"})
 _ATTEMPTS = 5
@@ -34,7 +37,8 @@ SPLIT (TensorFlow 2.21), with the same model and samples. What it makes otherwis
 
 def main() -> None:
     """Entry of the child process."""
-    serve(ConverterRequest, _handle)
+    requests: TypeAdapter[ConverterJob] = TypeAdapter(Annotated[ConverterJob, Field(discriminator="job")])
+    serve(requests, _handle)
 
 
 def _handle(request: ConverterJob, progress: ReportProgress) -> Opened | Converted:

@@ -5,9 +5,7 @@ A request carries all that its job needs, so that a child that died can be repla
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias, Union
-
-from pydantic import Field, TypeAdapter
+from typing import Literal, TypeAlias, Union
 
 from tflite_ptq.cache.keys import SampleHashes
 from tflite_ptq.recipe.dataset import Dataset, RangeMethod
@@ -66,7 +64,6 @@ class Quantize(Frozen):
 
 
 ConverterJob: TypeAlias = Union[OpenSource, Convert, Quantize, QuantizeParts]
-ConverterRequest: TypeAdapter[ConverterJob] = TypeAdapter(Annotated[ConverterJob, Field(discriminator="job")])
 
 
 class Scan(Frozen):
@@ -256,4 +253,3 @@ WorkingJob: TypeAlias = Union[
     FirstSample, Examine, Calibrate, Prepare, Correct, AuditFile, Evaluate, CompareLayers, CompareOutputs, LookAt
 ]
 RuntimeJob: TypeAlias = Union[Scan, Describe, WorkingJob]
-RuntimeRequest: TypeAdapter[RuntimeJob] = TypeAdapter(Annotated[RuntimeJob, Field(discriminator="job")])

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import queue
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -18,15 +16,9 @@ from pydantic import ValidationError
 from tflite_ptq.errors import WorkerCrash, revive
 from tflite_ptq.result import Frozen
 from tflite_ptq.worker.replies import Bug, Done, Failed, Progress, Reply
+from tflite_ptq.worker.spawning import Early, spawn
 
 ResultT = TypeVar("ResultT", bound=Frozen)
-
-# Python puts the current folder first on the path of ``-c`` and ``-m``; a user's numpy.py must not become ours.
-# What is imported stays: looking for garbage in it takes a sixth of TensorFlow's import.
-_START = (
-    "import gc, sys; sys.path[:1] = [] if sys.path[0] == '' else sys.path[:1]; "
-    "gc.disable(); from {module} import main; gc.freeze(); gc.enable(); main()"
-)
 
 
 class ChildBug(Exception):
@@ -36,13 +28,14 @@ class ChildBug(Exception):
 class Worker:
     """A child process that answers one request at a time; started on the first, and again after it died."""
 
-    def __init__(self, module: str, log: Path, timeout_s: float, scratch: Path | None = None) -> None:
-        """``scratch``: where the child's temporary files go, for the owner to remove (a killed child cannot)."""
+    def __init__(
+        self, module: str, log: Path, timeout_s: float, scratch: Path | None = None, early: Early | None = None
+    ) -> None:
+        """``scratch`` as in ``spawn``; ``early``: the module's process, where one was started before."""
         self._module = module
         self._log = log
-        self._environment = {"TF_CPP_MIN_LOG_LEVEL": "1", **os.environ}
-        if scratch is not None:
-            self._environment["TMPDIR"] = str(scratch)
+        self._scratch = scratch
+        self._early = early
         self._timeout_s = timeout_s
         self._process: subprocess.Popen[str] | None = None
         self._ended = False
@@ -58,16 +51,8 @@ class Worker:
         with self._spawning, self._log.open("ab") as log:
             if self._ended:
                 raise WorkerCrash(f"{self._module}: ended before the job began")
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", _START.format(module=self._module)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                encoding="utf-8",
-                start_new_session=True,  # a terminal's Ctrl-C is for the parent, which then ends its children
-                env=self._environment,
-            )
+            early, self._early = self._early, None
+            self._process = early.adopt(self._log) if early else spawn(self._module, log, self._scratch)
         self._lines = queue.Queue()
         threading.Thread(target=_pump, args=(self._process, self._lines), daemon=True).start()
 

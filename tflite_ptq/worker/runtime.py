@@ -9,21 +9,27 @@ from __future__ import annotations
 import importlib
 import threading
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, TypeAdapter
 
 from tflite_ptq.model.signature import kind, read_inputs
 from tflite_ptq.result import Frozen
 from tflite_ptq.worker.child import ReportProgress, serve
 from tflite_ptq.worker.chosen import chosen_samples, counted
 from tflite_ptq.worker.hashing import sample_hashes
-from tflite_ptq.worker.messages import Describe, Described, RuntimeJob, RuntimeRequest, Scan, Scanned
+from tflite_ptq.worker.messages import Describe, Described, RuntimeJob, Scan, Scanned
 
 LATER = ("tflite_ptq.worker.jobs", "tflite_ptq.worker.evaluating", "sklearn.metrics")
-"""Loaded aside once the samples are scanned, so that a run has them before its first model is there."""
+"""Loaded aside after a while without a job, so that a run has them before its first model is there."""
+LATER_S = 1.0
+"""Seconds after the scan by which a run whose results all come from the cache is over, or nearly."""
 
 
 def main() -> None:
     """Entry of the child process."""
-    serve(RuntimeRequest, _handle)
+    requests: TypeAdapter[RuntimeJob] = TypeAdapter(Annotated[RuntimeJob, Field(discriminator="job")])
+    serve(requests, _handle)
 
 
 def _handle(request: RuntimeJob, progress: ReportProgress) -> Frozen:
@@ -45,7 +51,9 @@ def _scan(request: Scan) -> Scanned:
         return scanned
     memory = Path(request.memory) if request.memory is not None else None
     hashes = sample_hashes(chosen, memory)
-    threading.Thread(target=lambda: [*map(importlib.import_module, LATER)], daemon=True).start()
+    loading = threading.Timer(LATER_S, lambda: [*map(importlib.import_module, LATER)])
+    loading.daemon = True
+    loading.start()
     return scanned.model_copy(update={"hashes": hashes})
 
 

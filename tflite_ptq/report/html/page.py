@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import cache, partial
 from importlib.resources import files as resources
 
-from jinja2 import Environment
+from jinja2 import BytecodeCache, Environment
 from markupsafe import Markup
 
 from tflite_ptq.recipe.schema import FLOAT32
@@ -66,9 +66,11 @@ def render(report: Report, debug: DebugBeside, engine: svg.Engine = svg.vega_lit
     return page.get_template("page.html.j2").render()
 
 
-def warm_up() -> None:
-    """Compiles the templates."""
+def load(compiled: BytecodeCache | None) -> None:
+    """Compiles the templates that ``compiled`` does not hold."""
+    _environment.cache_clear()  # one that holds templates would not ask for them
     page = _environment()
+    page.bytecode_cache = compiled
     for name in page.list_templates(extensions=("j2",)):
         page.get_template(name)
 

@@ -1,0 +1,59 @@
+"""How a run writes its report: what that takes is loaded while the run waits for its children."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from tflite_ptq.cache import drawings
+from tflite_ptq.cache.place import Place
+from tflite_ptq.cache.session import Cache
+from tflite_ptq.journal import Journal
+from tflite_ptq.report import files
+from tflite_ptq.report.html.svg import vega_lite
+from tflite_ptq.result import Report
+
+
+class Reporting:
+    """The report of what ``journal`` holds. Plots that an earlier run drew come from the cache at ``place``."""
+
+    def __init__(self, journal: Journal, place: Place | None) -> None:
+        self._journal = journal
+        self._cache = Cache(place, lambda _: None, journal.warn)
+        self._loading: list[threading.Thread] = []
+
+    def load_pages(self) -> None:
+        """Begins to load the templates."""
+        self._load_aside(self._load_templates)
+
+    def load_plots(self) -> None:
+        """Begins to start the engine of the plots: some are likely to be new."""
+        self._load_aside(files.load_plots)
+
+    def write(self, folder: Path) -> Report:
+        """Writes the report; where the cache had trouble with the plots, it tells of that too.
+
+        Raises what ``files.write`` raises.
+        """
+        for thread in self._loading:
+            thread.join()  # else the same would be loaded twice
+        engine = drawings.through(self._cache, vega_lite)
+        report = self._journal.report()
+        files.write(report, folder, engine)
+        self._cache.close()
+        told = self._journal.report()
+        if told != report:
+            files.write(told, folder, engine)
+        return told
+
+    def _load_templates(self) -> None:
+        from tflite_ptq.cache import compiled  # Jinja, which there is time for in this thread
+
+        with compiled.templates(self._cache) as bytecode:
+            files.load_pages(bytecode)
+
+    def _load_aside(self, load: Callable[[], None]) -> None:
+        thread = threading.Thread(target=load)
+        thread.start()
+        self._loading.append(thread)
