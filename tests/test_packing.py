@@ -165,3 +165,24 @@ def test_what_is_written_for_calibration_leaves_the_model_alone(tmp_path: Path) 
     # A signature names the outputs that a runner of it sees: there are others now.
     assert list(shown.subgraphs[0].outputs) == [1] and not shown.signatureDefs
     assert plain(whole(model.to_bytes())) == plain(whole(file))
+
+
+def test_ranges_are_patched_in_where_each_tensor_has_a_quantization(file: bytes) -> None:
+    model, expected = Editable(file), whole(file)
+    q, x = model.named()["q"], model.named()["x"]
+    parameters = schema.QuantizationParametersT()
+    parameters.min, parameters.max = [-0.25], [3.5]
+    expected.subgraphs[0].tensors[q].quantization = parameters
+    patched = model.with_ranges({q: (-0.25, 3.5)})
+    assert plain(whole(patched)) == plain(expected)
+    assert len(patched) < len(file) + 64 and sum(a != b for a, b in zip(file, patched, strict=False)) <= 4
+    assert Editable(patched).with_ranges({q: (-0.25, 3.5)}) != patched  # again, behind the first
+    assert plain(whole(Editable(patched).with_ranges({q: (-0.25, 3.5)}))) == plain(expected)
+    # The input has none, so the file is packed.
+    expected.subgraphs[0].tensors[x].quantization = parameters
+    assert plain(whole(model.with_ranges({q: (-0.25, 3.5), x: (-0.25, 3.5)}))) == plain(expected)
+    # What was changed before is in the result.
+    model.set_constant(model.named()["w"], np.ones((3, 4), np.float32))
+    changed = Editable(model.with_ranges({q: (-0.25, 3.5)}))
+    assert changed.constant(changed.named()["w"]).sum() == 12
+    assert model.copy().with_ranges({q: (-0.25, 3.5)}) == model.with_ranges({q: (-0.25, 3.5)})

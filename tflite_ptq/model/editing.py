@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from tflite_ptq.model.flatbuffer import DTYPE_CODES, DTYPES, OPERATOR_NAMES
 from tflite_ptq.model.packing import packed, packed_in_front, unpacked
+from tflite_ptq.model.patching import with_ranges
 from tflite_ptq.model.reductions import with_reductions
 from tflite_ptq.model.substitutes import with_substitutes
 
@@ -62,11 +63,12 @@ class Editable:
 
     def __init__(self, data: bytes) -> None:
         self._file, self._model = data, unpacked(data)
+        self._changed = False
 
     def copy(self) -> Editable:
         """Another of the same content: an edit of one does not show in the other. Far quicker than unpacking again."""
         other = object.__new__(Editable)
-        other._file, other._model = self._file, _loosened(self._model)
+        other._file, other._model, other._changed = self._file, _loosened(self._model), self._changed
         return other
 
     @property
@@ -130,6 +132,7 @@ class Editable:
         """Stores ``value`` (the tensor's shape and dtype) for this tensor alone, even where others share its buffer."""
         if value.dtype.name != self.dtype(tensor) or value.shape != self.shape(tensor):
             raise ValueError(f"{self.name(tensor)}: {value.dtype}{value.shape} is not its dtype and shape")
+        self._changed = True
         buffer = schema.BufferT()
         buffer.data = np.frombuffer(np.ascontiguousarray(value).tobytes(), np.uint8)
         own = self._graph.tensors[tensor].buffer
@@ -159,6 +162,10 @@ class Editable:
     def with_ranges(self, ranges: Mapping[int, tuple[float, float]]) -> bytes:
         """The file with ``quantization.min`` and ``.max`` of activations, as TensorFlow's calibrator writes them, to be
         quantized."""
+        if not self._changed:
+            patched = with_ranges(self._file, {self._graph.tensors[i]: limits for i, limits in ranges.items()})
+            if patched is not None:
+                return patched
         model = _loosened(self._model)
         for tensor, (low, high) in ranges.items():
             parameters = schema.QuantizationParametersT()

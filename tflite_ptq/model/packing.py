@@ -58,6 +58,12 @@ class Stored:
         """Whether this is what ``file`` holds, unchanged."""
         return not self._set and self._table._tab.Bytes is file
 
+    def place(self, vtable_offset: int) -> int | None:
+        """Where in its file a field is, by its place in the vtable; ``None`` where the table has not the field."""
+        table = self._table._tab
+        offset: int = table.Offset(vtable_offset)
+        return table.Pos + offset if offset else None
+
     def Pack(self, builder: Any) -> Any:  # the name that the schema's own objects have
         """The table's offset in ``builder``, which may hold it already."""
         if isinstance(builder, _InFront) and self.is_of(builder.file):
