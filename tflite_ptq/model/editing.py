@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tflite_ptq.model.flatbuffer import DTYPE_CODES, DTYPES, OPERATOR_NAMES
 from tflite_ptq.model.packing import packed, packed_in_front, unpacked
 from tflite_ptq.model.patching import with_ranges
-from tflite_ptq.model.reductions import with_reductions
+from tflite_ptq.model.reductions import Reduced, with_reductions
 from tflite_ptq.model.substitutes import with_substitutes
 
 Array = NDArray[np.generic]
@@ -49,13 +49,19 @@ class Affine:
 
 @dataclass(frozen=True)
 class Node:
-    """An operator: position in execution order, name, tensor indices (-1: absent input) and its schema options."""
+    """An operator: position in execution order, name and tensor indices (-1: absent input)."""
 
     position: int
     name: str
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
-    options: Any  # one of the schema's option tables, by operator
+    table: Any
+    """Its own in the schema."""
+
+    @property
+    def options(self) -> Any:
+        """The schema's option table of its kind."""
+        return self.table.builtinOptions
 
 
 class Editable:
@@ -93,7 +99,7 @@ class Editable:
                 self._operator_name(operator.opcodeIndex),
                 tuple(int(i) for i in operator.inputs),
                 tuple(int(i) for i in operator.outputs),
-                operator.builtinOptions,
+                operator,
             )
             for position, operator in enumerate(self._graph.operators)
         )
@@ -197,11 +203,10 @@ class Editable:
         model.subgraphs, model.signatureDefs = [graph, *self._model.subgraphs[1:]], None
         return packed_in_front(model, self._file)
 
-    def reducing(self, tensors: Sequence[int]) -> tuple[bytes, int, tuple[int, ...]]:
-        """A model that tells minimum, maximum and sum of float activations instead; its one output, float32
-        ``(3 * T,)``, all minima, all maxima, all sums; the order of ``tensors`` in it (see ``model.reductions``)."""
-        changed, output, order = with_reductions(self._model, tensors)
-        return packed_in_front(changed, self._file), output, order
+    def reducing(self, tensors: Sequence[int]) -> tuple[bytes, Reduced]:
+        """A model that tells minimum, maximum and sum of float activations instead, and what its output is."""
+        reduced = with_reductions(self._model, tensors)
+        return packed_in_front(reduced.model, self._file), reduced
 
     def substituting(self, names: Collection[str]) -> tuple[bytes, tuple[str, ...]]:
         """The file with its operators called ``names`` written with others (see ``model.substitutes``) where their

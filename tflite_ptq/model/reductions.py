@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -31,11 +32,22 @@ def reducible(shape: Sequence[int]) -> bool:
     return 0 < len(shape) <= MOST_AXES and all(shape)
 
 
-def with_reductions(model: Any, tensors: Sequence[int]) -> tuple[Any, int, tuple[int, ...]]:
-    """A schema ``ModelT`` of the same inputs, its one output, and the order of ``tensors`` in that.
+@dataclass(frozen=True)
+class Reduced:
+    """A schema ``ModelT`` whose one output, float32 ``(3 * T,)``, holds minima, maxima, then sums of T tensors in an
+    ``order`` of its own. Run on n rows at once, one whose tensors are all ``stacked`` gives ``(3 * T * n,)``: each
+    number's rows one after the other."""
 
-    The output is float32 ``(3 * T,)``: minima, maxima, then sums. ``model`` is left as it is, and shares what is not
-    changed. ``tensors``: reducible float32 tensors of the first subgraph, at least one, each once.
+    model: Any
+    output: int
+    order: tuple[int, ...]
+    stacked: bool
+
+
+def with_reductions(model: Any, tensors: Sequence[int]) -> Reduced:
+    """``model`` is left as it is, and what is not changed is shared.
+
+    ``tensors``: reducible float32 tensors of the first subgraph, at least one, each once.
     """
     added = _Added(model)
     changed, graph = added.model, added.graph
@@ -50,7 +62,7 @@ def with_reductions(model: Any, tensors: Sequence[int]) -> tuple[Any, int, tuple
         vectors += [added.reduction(kind, stack, axes) for stack, axes in stacked]
     output = added.concatenation(vectors)
     graph.outputs = [output]
-    return changed, output, (*alone, *(tensor for stack in stacks for tensor in stack))
+    return Reduced(changed, output, (*alone, *(tensor for stack in stacks for tensor in stack)), not alone)
 
 
 def _stacks(tensors: dict[int, Any]) -> tuple[list[int], list[list[int]]]:

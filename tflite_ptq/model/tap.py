@@ -19,6 +19,7 @@ class _Interpreter(Protocol):
     """What is used of LiteRT's interpreter."""
 
     def allocate_tensors(self) -> None: ...
+    def resize_tensor_input(self, input_index: int, tensor_size: Sequence[int]) -> None: ...
     def set_tensor(self, tensor_index: int, value: Array) -> None: ...
     def tensor(self, tensor_index: int) -> Callable[[], Array]: ...
     def invoke(self) -> None: ...
@@ -28,15 +29,20 @@ class Tap:
     """Runs a model and shows the tensors watched. One thread may use it at a time; several taps run in parallel.
 
     ``inputs`` and ``watched`` are tensor indices of the first subgraph; those watched must be among its outputs.
-    Raises ``MeasurementError`` where LiteRT cannot run the model.
+    ``shapes`` are the inputs', where they are not the file's. Raises ``MeasurementError`` where LiteRT cannot run the
+    model.
     """
 
-    def __init__(self, content: bytes, inputs: Sequence[int], watched: Sequence[int]) -> None:
+    def __init__(
+        self, content: bytes, inputs: Sequence[int], watched: Sequence[int], shapes: Sequence[Sequence[int]] = ()
+    ) -> None:
         try:
             interpreter = cast(
                 "_Interpreter",
                 Interpreter(model_content=content, num_threads=1, experimental_op_resolver_type=OpResolverType.BUILTIN),
             )
+            for index, shape in zip(inputs, shapes, strict=False):
+                interpreter.resize_tensor_input(index, shape)
             interpreter.allocate_tensors()
         except (RuntimeError, ValueError) as error:
             raise MeasurementError(f"LiteRT cannot run the model with its activations exposed: {error}") from error

@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 
 from tflite_ptq.model.editing import Editable
 from tflite_ptq.model.reductions import reducible
+from tflite_ptq.model.rows import independent_rows
 from tflite_ptq.model.tap import Tap, watching
 from tflite_ptq.quantize.calibration.statistics import Gather, TensorStatistics
 
 Array = NDArray[np.generic]
 
 _ROWS = 256  # samples whose limits are kept before they are folded into one
+_AT_ONCE = 16  # divides _ROWS; a dense layer's weights are read once for so many samples, and Python is entered once
 
 
 @dataclass(frozen=True)
@@ -58,11 +60,14 @@ def observers(model: Editable, watched: Sequence[int], gather: Gather) -> Callab
     """
     shapes = [model.shape(tensor) for tensor in watched]
     if gather == Gather() and watched and all(map(reducible, shapes)):
-        content, output, order = model.reducing(watched)
+        content, reduced = model.reducing(watched)
+        order = reduced.order
         sizes = [math.prod(model.shape(tensor)) for tensor in order]
         places = [order.index(tensor) for tensor in watched]
+        at_once = _AT_ONCE if reduced.stacked and independent_rows(model) else 1
+        stacks = [(at_once, *model.shape(tensor)[1:]) for tensor in model.inputs] if at_once > 1 else []
         return lambda: _LimitsObserver(
-            Tap(content, model.inputs, (output,)), sizes, places, lambda: watching(model, order)
+            Tap(content, model.inputs, (reduced.output,), stacks), stacks, sizes, places, lambda: watching(model, order)
         )
     content = model.showing(watched)
     return lambda: _ValuesObserver(Tap(content, model.inputs, watched), len(watched), gather)
@@ -100,36 +105,65 @@ class _ValuesObserver:
 class _LimitsObserver:
     """Reads the limits that the model finds itself, and the values only where a sum says that one is not finite.
 
+    ``stacks`` are the inputs' shapes where the model runs several samples at once, all float32; else there are none.
     ``sizes`` of the tensors in the model's order, which ``exposed`` shows in that order too; ``places`` there of the
     tensors in the order to tell them in.
     """
 
-    def __init__(self, tap: Tap, sizes: Sequence[int], places: list[int], exposed: Callable[[], Tap]) -> None:
+    def __init__(
+        self,
+        tap: Tap,
+        stacks: Sequence[Sequence[int]],
+        sizes: Sequence[int],
+        places: list[int],
+        exposed: Callable[[], Tap],
+    ) -> None:
         self._tap, self._sizes, self._places, self._exposed = tap, sizes, places, exposed
         self._closer: Tap | None = None
+        self._stacks = [np.zeros(shape, np.float32) for shape in stacks]
+        self._at_once = stacks[0][0] if stacks else 1
         self._rows = np.empty((_ROWS, 3 * len(sizes)), np.float32)
         self._zeros = np.zeros(3 * len(sizes), np.float32)
         self.start(())
 
     def start(self, noted: Collection[int]) -> None:
         self._noted = sorted(noted)
-        self._samples = self._filled = 0
+        self._samples = self._filled = self._waiting = 0
         self._low = np.full(len(self._sizes), np.inf, np.float32)
         self._high = np.full(len(self._sizes), -np.inf, np.float32)
         self._non_finite = np.zeros(len(self._sizes), np.int64)
         self._limits: list[Limits] = []
 
     def take(self, sample: Sequence[Array]) -> None:
-        self._tap.run(sample)
-        row = self._rows[self._filled]
-        row[:] = self._tap.view(0)
-        if row.dot(self._zeros) != 0:  # what is NaN or infinite makes it NaN; to look at each value takes longer
-            self._look_closer(sample, row)
-        self._filled += 1
+        if self._at_once == 1:
+            self._see(sample, 1)
+            return
+        for stack, value in zip(self._stacks, sample, strict=True):
+            stack[self._waiting] = value[0]
+        self._waiting += 1
+        if self._waiting == self._at_once:
+            self._see_stacks()
+
+    def _see_stacks(self) -> None:
+        if self._waiting:
+            self._see(self._stacks, self._waiting)
+            self._waiting = 0
+
+    def _see(self, samples: Sequence[Array], count: int) -> None:
+        """Runs them; ``count`` of their rows are samples that were not seen yet."""
+        self._tap.run(samples)
+        rows = self._rows[self._filled : self._filled + count]
+        rows[:] = self._tap.view(0).reshape(-1, self._at_once).T[:count]
+        with np.errstate(invalid="ignore"):
+            doubtful = np.flatnonzero(rows.dot(self._zeros))  # NaN where a number is NaN or infinite
+        for i in doubtful.tolist():
+            self._look_closer([value[i : i + 1] for value in samples] if self._at_once > 1 else samples, rows[i])
+        self._filled += count
         if self._filled == _ROWS:
             self._fold()
 
     def finish(self) -> Seen:
+        self._see_stacks()
         self._fold()
         if self._samples and (not self._limits or self._limits[-1].samples != self._samples):
             self._note(self._samples, self._low, self._high)
