@@ -17,6 +17,7 @@ from tflite_ptq.recipe.metric import Metric
 from tflite_ptq.recipe.schema import FLOAT32, Variant
 from tflite_ptq.report import files, gate
 from tflite_ptq.report.notes import notes_on
+from tflite_ptq.report.units import counts
 from tflite_ptq.result import (
     DatasetInfo,
     Environment,
@@ -101,8 +102,8 @@ class Journal:
             self._durations_s["calibrate"] = round(self._durations_s.get("calibrate", 0.0) + converted.calibration_s, 3)
         self._skipped(converted.skipped)
         if converted.substituted:
-            counts = ", ".join(f"{count} {op}" for op, count in sorted(Counter(converted.substituted).items()))
-            self._note(name, f"without an integer kernel, and written with operators that have one: {counts}")
+            found = counts(dict(sorted(Counter(converted.substituted).items())))
+            self._note(name, f"without an integer kernel, and written with operators that have one: {found}")
 
     def calibrated(self, calibrated: Calibrated) -> None:
         """The float model was calibrated for all variants that share its ranges."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from tflite_ptq.model.editing import Editable
 from tflite_ptq.model.tap import watching
 from tflite_ptq.quantize.calibration.health import Saturation
+from tflite_ptq.quantize.calibration.settling import with_zero
 
 _STEPS = 255
 
@@ -25,7 +26,7 @@ def clipped_on(
     """
     watched = tuple(ranges)
     tap = watching(model, watched)
-    bounds = [(min(low, 0.0), max(high, 0.0)) for low, high in ranges.values()]
+    bounds = [with_zero(span) for span in ranges.values()]
     margins = [(high - low) / _STEPS / 2 for low, high in bounds]
     below, above, total = np.zeros(len(watched)), np.zeros(len(watched)), np.zeros(len(watched))
     for sample in samples:

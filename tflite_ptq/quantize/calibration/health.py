@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from tflite_ptq.data.finding import NAMED, Finding, counted
 from tflite_ptq.quantize.calibration.histogram import Histogram
-from tflite_ptq.quantize.calibration.settling import Range
+from tflite_ptq.quantize.calibration.settling import Range, with_zero
 
 INT8_LEVELS = 256
 
@@ -117,7 +117,7 @@ def saturation(ranges: Mapping[str, Range], seen: Mapping[str, Observed]) -> tup
     found: list[Saturation] = []
     for name, values in seen.items():
         if name in ranges and values.counts.any():
-            low, high = _with_zero(ranges[name])
+            low, high = with_zero(ranges[name])
             half_step = (high - low) / (INT8_LEVELS - 1) / 2
             found.append(Saturation(name, *values.clipped(low - half_step, high + half_step)))
     return tuple(sorted(found, key=lambda item: -item.share))
@@ -214,12 +214,8 @@ def _levels(ratio: float) -> str:
     return f"about {max(round(INT8_LEVELS / ratio), 1)} of the {INT8_LEVELS} levels of int8"
 
 
-def _with_zero(span: Range) -> Range:
-    return min(span[0], 0.0), max(span[1], 0.0)
-
-
 def _width(span: Range) -> float:
-    low, high = _with_zero(span)
+    low, high = with_zero(span)
     return high - low
 
 

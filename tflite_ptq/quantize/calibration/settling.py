@@ -54,7 +54,7 @@ def settling(checkpoints: Sequence[Checkpoint], tolerance: float = TOLERANCE) ->
     if len(checkpoints) < 2:
         return None
     last = checkpoints[-1]
-    final = {name: _with_zero(span) for name, span in last.ranges.items() if all(map(math.isfinite, span))}
+    final = {name: with_zero(span) for name, span in last.ranges.items() if all(map(math.isfinite, span))}
     if not final:
         return None
     enough = last.samples
@@ -94,11 +94,12 @@ def settling_finding(settled: Settling) -> Finding:
 def _distance(checkpoint: Checkpoint, name: str, final: Range) -> float:
     if name not in checkpoint.ranges:
         return math.inf
-    low, high = _with_zero(checkpoint.ranges[name])
+    low, high = with_zero(checkpoint.ranges[name])
     moved = max(abs(low - final[0]), abs(high - final[1]))
     width = final[1] - final[0]
     return moved / width if width else 0.0
 
 
-def _with_zero(span: Range) -> Range:
+def with_zero(span: Range) -> Range:
+    """Widened to hold zero, as the quantizer does: padding must be exact."""
     return min(span[0], 0.0), max(span[1], 0.0)
