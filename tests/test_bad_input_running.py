@@ -145,6 +145,28 @@ def test_a_recipe_that_is_wrong_leaves_no_child(tmp_path: Path) -> None:
     assert str(tmp_path) not in alive
 
 
+def test_a_closed_standard_error_changes_nothing(tmp_path: Path, relu: Path, write_recipe: Callable[..., Path]) -> None:
+    command = [*COMMAND, "convert", str(write_recipe(relu)), "--output", str(tmp_path / "out"), "--no-cache", "-q"]
+    closed = ["sh", "-c", 'exec "$@" 2>&-', "sh", *command]
+    done = subprocess.run(closed, capture_output=True, env=environment(tmp_path), cwd=tmp_path, check=False)
+    assert (done.returncode, done.stdout) == (0, b"")
+    assert report(tmp_path)["status"] == "passed"
+
+
+def test_an_import_that_fails_early_is_told_in_the_log(
+    tmp_path: Path, relu: Path, write_recipe: Callable[..., Path]
+) -> None:
+    """Of a broken installation, say."""
+    broken = tmp_path / "broken" / "numpy"
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").write_text("import time; time.sleep(1); raise ImportError('numpy is broken')")
+    done = convert(tmp_path, write_recipe(relu), env={"PYTHONPATH": str(tmp_path / "broken")})
+    assert (done.returncode, done.stderr.count("\n")) == (4, 1)
+    assert "describe the model: the process ended by itself with exit code 1 (log: " in done.stderr
+    assert "ImportError: numpy is broken" in (tmp_path / "out" / "log.txt").read_text(encoding="utf-8")
+    assert left(tmp_path) == []
+
+
 def test_what_the_early_child_says_is_in_the_log(tmp_path: Path, relu: Path, write_recipe: Callable[..., Path]) -> None:
     missing = {"format": {"type": "npy"}, "evaluation": {"path": str(tmp_path / "nowhere")}}
     done = convert(tmp_path, write_recipe(relu, missing))

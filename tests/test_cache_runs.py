@@ -160,23 +160,6 @@ def test_a_damaged_entry_is_done_again_and_said(recipe: Path, convert: Convert, 
     assert third["warnings"] == [] and third["cached"] == STEPS[1:]
 
 
-def test_damaged_templates_are_compiled_again_and_that_is_said(
-    recipe: Path, convert: Convert, cache: Path, tmp_path: Path
-) -> None:
-    convert(recipe)
-    (compiled,) = (cache / "entries" / "templates").glob("*/answer.json")
-    sound = compiled.read_bytes()
-    place = sound.index(b'":"') + 100  # in the middle of bytecode
-    compiled.write_bytes(sound[:place] + bytes([sound[place] ^ 1]) + sound[place + 1 :])
-    (said,) = convert(recipe)["warnings"]
-    assert said == (
-        "cache: the entry of the templates was damaged (answer.json is not as it was written): it was removed and the "
-        "step done again"
-    )
-    assert said in (tmp_path / "out2" / "report.html").read_text(encoding="utf-8")
-    assert convert(recipe)["warnings"] == []
-
-
 def test_skipped_samples_come_out_the_same(
     recipe: Path, convert: Convert, asked: list[str], vectors: Path, tmp_path: Path
 ) -> None:
@@ -243,10 +226,10 @@ def test_show_and_clear(recipe: Path, convert: Convert, run: Command, cache: Pat
     convert(recipe)
     shown = run("cache", "show")
     total = sum(file.stat().st_size for file in (cache / "entries").rglob("*") if file.is_file())
-    assert shown.out.splitlines()[1] == f"4 entries, {total / 1024:.1f} KiB of at most 5120.00 MiB"
+    assert shown.out.splitlines()[1] == f"3 entries, {total / 1024:.1f} KiB of at most 5120.00 MiB"
     kinds = [line.split()[:2] for line in shown.out.splitlines()[5:]]
-    assert kinds == [["audit", "1"], ["evaluation", "1"], ["float32", "1"], ["templates", "1"]]
+    assert kinds == [["audit", "1"], ["evaluation", "1"], ["float32", "1"]]
     cleared = run("cache", "clear")
-    assert (cleared.code, cleared.out) == (0, f"{cache}: 4 entries removed, {total / 1024:.1f} KiB\n")
+    assert (cleared.code, cleared.out) == (0, f"{cache}: 3 entries removed, {total / 1024:.1f} KiB\n")
     assert list(cache.iterdir()) == []
     assert convert(recipe)["cached"] == []

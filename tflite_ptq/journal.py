@@ -88,8 +88,9 @@ class Journal:
         self._cached[step] = None
 
     def warn(self, text: str) -> None:
-        """A warning on the run as a whole."""
-        self._warnings.append(text)
+        """A warning on the run as a whole, told once."""
+        if text not in self._warnings:
+            self._warnings.append(text)
 
     def lasted(self, stage: str, seconds: float) -> None:
         """A stage ended."""

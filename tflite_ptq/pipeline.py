@@ -42,17 +42,18 @@ from tflite_ptq.worker.spawning import Early
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line asks beside the recipe; ``runtime`` is the child, where it was started before."""
+    """What the command line asks beside the recipe."""
 
     only: tuple[str, ...] = ()
     benchmark: bool = True
     output: Path | None = None
     cache: Place | None = None
-    runtime: Early | None = None
 
 
-def run(loaded: LoadedRecipe, options: Options, observer: Observer) -> tuple[Report, Path]:
-    """Follows the recipe; the report and the folder it was written to.
+def run(
+    loaded: LoadedRecipe, options: Options, observer: Observer, runtime: Early | None = None
+) -> tuple[Report, Path]:
+    """Follows the recipe; the report and the folder it was written to. ``runtime``: the child, where it was started.
 
     Raises ``UserError`` where the run cannot go on; a report of what was finished is written first.
     """
@@ -70,7 +71,7 @@ def run(loaded: LoadedRecipe, options: Options, observer: Observer) -> tuple[Rep
         form = kind(Path(recipe.model.path))
         keys = Keys(origin(found_here), recipe, hash_of(recipe.model, cache.hashes))
         converts = form != "tflite" and not (cache.has(keys.source()) and cache.has(keys.float32()))
-        with children_of(folder / "log.txt", recipe.timeout_s, convert=converts, early=options.runtime) as children:
+        with children_of(folder / "log.txt", recipe.timeout_s, convert=converts, early=runtime) as children:
             source = Source(recipe.model, keys.source(), children, cache)
             _Run(
                 recipe,
@@ -87,12 +88,12 @@ def run(loaded: LoadedRecipe, options: Options, observer: Observer) -> tuple[Rep
                 converts,
             ).follow(options.benchmark)
         cache.close()
-        report = reporting.write(folder)
     except BaseException as stopped:
         journal.stopped(stopped, folder)
         raise
     finally:
         atomic.sweep(folder)
+    report = reporting.write(folder)
     manifest.write(report, journal.samples, keys.origin, folder)
     return report, folder
 
@@ -130,6 +131,8 @@ class _Run:
             try:
                 if not self.converts:
                     self.reporting.load_pages()
+                    if benchmark and self.recipe.benchmark.latency is not None:  # no two runs' plots are the same
+                        self.reporting.load_plots()
                 inputs = self._open_and_scan(converting)
                 if self.converts:  # from here on it mostly waits for one child at a time
                     self.reporting.load_pages()

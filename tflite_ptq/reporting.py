@@ -21,11 +21,11 @@ class Reporting:
     def __init__(self, journal: Journal, place: Place | None) -> None:
         self._journal = journal
         self._cache = Cache(place, lambda _: None, journal.warn)
-        self._loading: list[threading.Thread] = []
+        self._loading: dict[Callable[[], None], threading.Thread] = {}
 
     def load_pages(self) -> None:
         """Begins to load the templates."""
-        self._load_aside(self._load_templates)
+        self._load_aside(files.load_pages)
 
     def load_plots(self) -> None:
         """Begins to start the engine of the plots: some are likely to be new."""
@@ -36,7 +36,7 @@ class Reporting:
 
         Raises what ``files.write`` raises.
         """
-        for thread in self._loading:
+        for thread in self._loading.values():
             thread.join()  # else the same would be loaded twice
         engine = drawings.through(self._cache, vega_lite)
         report = self._journal.report()
@@ -47,13 +47,7 @@ class Reporting:
             files.write(told, folder, engine)
         return told
 
-    def _load_templates(self) -> None:
-        from tflite_ptq.cache import compiled  # Jinja, which there is time for in this thread
-
-        with compiled.templates(self._cache) as bytecode:
-            files.load_pages(bytecode)
-
     def _load_aside(self, load: Callable[[], None]) -> None:
-        thread = threading.Thread(target=load)
-        thread.start()
-        self._loading.append(thread)
+        if load not in self._loading:
+            self._loading[load] = threading.Thread(target=load)
+            self._loading[load].start()

@@ -16,11 +16,14 @@ class _Drawn(Frozen):
 
 
 def through(cache: Cache, draw: Callable[[dict[str, object]], str]) -> Callable[[dict[str, object]], str]:
-    """``draw``, asked only for what the cache does not hold."""
+    """``draw``, asked once for each plot that the cache does not hold."""
     engine = version("vl-convert-python")
+    known: dict[str, str] = {}
 
     def drawn(spec: dict[str, object]) -> str:
-        key = Key("plot", digest_of({"engine": engine, "spec": json.dumps(spec, sort_keys=True)}))
-        return cache.through(key, _Drawn, "a plot", lambda: _Drawn(svg=draw(spec))).svg
+        digest = digest_of({"engine": engine, "spec": json.dumps(spec, sort_keys=True)})
+        if digest not in known:
+            known[digest] = cache.through(Key("plot", digest), _Drawn, "a plot", lambda: _Drawn(svg=draw(spec))).svg
+        return known[digest]
 
     return drawn

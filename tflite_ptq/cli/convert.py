@@ -60,6 +60,6 @@ def convert_command(
         from tflite_ptq.recipe.loader import load
 
         cache = None if no_cache else place(cache_dir)
-        options = Options(only=only, benchmark=not no_benchmark, output=output, cache=cache, runtime=runtime)
-        code = run_and_show(load(recipe, overrides), options, Manner(as_json, verbose, quiet))
+        options = Options(only=only, benchmark=not no_benchmark, output=output, cache=cache)
+        code = run_and_show(load(recipe, overrides), options, Manner(as_json, verbose, quiet), runtime)
     ctx.exit(code)

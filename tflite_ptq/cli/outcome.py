@@ -14,6 +14,7 @@ from tflite_ptq.errors import UserError
 if TYPE_CHECKING:
     from tflite_ptq.pipeline import Options
     from tflite_ptq.recipe.loader import LoadedRecipe
+    from tflite_ptq.worker.spawning import Early
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,9 @@ class Manner:
     quiet: bool = False
 
 
-def run_and_show(loaded: LoadedRecipe, options: Options, manner: Manner) -> int:
-    """Follows the recipe, prints the report and returns the exit code. Raises what ``pipeline.run`` raises."""
+def run_and_show(loaded: LoadedRecipe, options: Options, manner: Manner, runtime: Early | None = None) -> int:
+    """Follows the recipe, prints the report and returns the exit code; ``runtime`` as in ``pipeline.run``, whose errors
+    it raises."""
     from tflite_ptq import pipeline
     from tflite_ptq.cli import ci
     from tflite_ptq.cli.progress import TerminalProgress
@@ -34,7 +36,7 @@ def run_and_show(loaded: LoadedRecipe, options: Options, manner: Manner) -> int:
 
     try:
         with TerminalProgress(quiet=manner.quiet or manner.as_json) as progress:
-            report, folder = pipeline.run(loaded, options, progress)
+            report, folder = pipeline.run(loaded, options, progress, runtime)
     except UserError as stopped:
         ci.publish_stopped(stopped, pipeline.output_folder(loaded, options), os.environ)
         raise

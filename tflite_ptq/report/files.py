@@ -16,8 +16,6 @@ from tflite_ptq.result import Report
 from tflite_ptq.timing_result import RawTimings
 
 if TYPE_CHECKING:
-    from jinja2 import BytecodeCache
-
     from tflite_ptq.report.html.svg import Engine
 
 JSON_NAME = "report.json"
@@ -61,7 +59,7 @@ NAMES = (JSON_NAME, *RENDERED)
 def write(report: Report, folder: Path, engine: Engine | None = None) -> None:
     """Write ``report.json`` and all that is rendered from it into ``folder``, which is made where it is missing.
 
-    ``engine`` draws the plots; ``None``: vl-convert, at once.
+    ``engine`` draws the plots that do not depend on timings; ``None``: vl-convert, as it does the others.
 
     Raises:
         DiskFullError: no space is left.
@@ -74,17 +72,14 @@ def write(report: Report, folder: Path, engine: Engine | None = None) -> None:
     render(report, folder, folder, engine)
 
 
-def load_pages(compiled: BytecodeCache | None = None) -> None:
-    """Loads what renders reports but for the engine of the plots, for whoever has time to spare.
-
-    ``compiled`` holds the bytecode of templates, or takes it.
-    """
+def load_pages() -> None:
+    """Loads what renders reports but for the engine of the plots, for whoever has time to spare."""
     from tflite_ptq.report import markdown
     from tflite_ptq.report.html import page
 
     import_module("tflite_ptq.report.junit")
-    markdown.load(compiled)
-    page.load(compiled)
+    markdown.load()
+    page.load()
 
 
 def load_plots() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import cache
 
-from jinja2 import BytecodeCache, Environment
+from jinja2 import Environment
 
 from tflite_ptq.report import units
 from tflite_ptq.report.class_tables import MOST_REGRESSIONS, class_table, classified, confusions
@@ -26,13 +26,10 @@ def fill(template: str, **values: object) -> str:
     return _environment().get_template(template).render(dash=units.NOT_MEASURED, **values)
 
 
-def load(compiled: BytecodeCache | None) -> None:
-    """Compiles the templates of a report that ``compiled`` does not hold."""
-    _environment.cache_clear()  # one that holds templates would not ask for them
-    made = _environment()
-    made.bytecode_cache = compiled
+def load() -> None:
+    """Loads the templates of a report."""
     for name in ("report.md.j2", "accuracy.md.j2"):
-        made.get_template(name)
+        _environment().get_template(name)
 
 
 @cache

@@ -1,8 +1,14 @@
-"""How the templates of the reports are filled."""
+"""How the templates of the reports are filled, and where they are kept compiled."""
 
 from __future__ import annotations
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+import contextlib
+import sys
+from importlib.util import cache_from_source
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemBytecodeCache, PackageLoader, StrictUndefined
+from jinja2.bccache import Bucket
 
 from tflite_ptq.report import units
 
@@ -16,6 +22,19 @@ def environment(package: str, *, autoescape: bool) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        bytecode_cache=None if sys.dont_write_bytecode else _BesideModules(),
     )
     made.filters["brief"] = units.brief
     return made
+
+
+class _BesideModules(FileSystemBytecodeCache):
+    """Compiled templates where Python keeps its compiled modules, which are trusted alike: compiling takes a third of
+    what an unchanged recipe still costs."""
+
+    def __init__(self) -> None:
+        super().__init__(str(Path(cache_from_source(__file__)).parent), "%s.j2c")
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        with contextlib.suppress(OSError):  # an installation may be read-only
+            super().dump_bytecode(bucket)

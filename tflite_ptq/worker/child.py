@@ -1,7 +1,7 @@
 """The inside of a child process: reads requests, runs their handlers, writes replies.
 
 The replies own the standard output; whatever else is printed, from Python or C++, goes to the standard error, which
-the parent has pointed at the log.
+the parent has pointed at the log, or a child that was started early points there once it is told of it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pydantic import TypeAdapter
 from tflite_ptq.errors import UserError
 from tflite_ptq.result import Frozen
 from tflite_ptq.worker.replies import Bug, Done, Failed, Progress
-from tflite_ptq.worker.spawning import WAITS
+from tflite_ptq.worker.spawning import EARLY
 
 RequestT = TypeVar("RequestT", bound=Frozen)
 ReportProgress: TypeAlias = Callable[[int, int], None]
@@ -33,7 +33,7 @@ _PROGRESS_INTERVAL_S = 0.1
 def serve(requests: TypeAdapter[RequestT], handle: Callable[[RequestT, ReportProgress], Frozen]) -> None:
     """Answers requests from the standard input until it ends."""
     die_with_parent()
-    if os.environ.pop(WAITS, None) and not _given_log():
+    if EARLY in sys.argv and not _given_log():
         return
     replies = claim_stdout()
     for line in sys.stdin:
@@ -46,6 +46,11 @@ def _given_log() -> bool:
     if not line:
         return False
     log = os.open(json.loads(line), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    said = os.fstat(2).st_size
+    if said:
+        os.lseek(2, 0, os.SEEK_SET)
+        os.write(log, os.read(2, said))
+        os.ftruncate(2, 0)
     os.dup2(log, 2)
     os.close(log)
     return True

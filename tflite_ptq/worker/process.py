@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from tflite_ptq.errors import WorkerCrash, revive
 from tflite_ptq.result import Frozen
 from tflite_ptq.worker.replies import Bug, Done, Failed, Progress, Reply
-from tflite_ptq.worker.spawning import Early, spawn
+from tflite_ptq.worker.spawning import Early, close_input, spawn
 
 ResultT = TypeVar("ResultT", bound=Frozen)
 
@@ -31,7 +31,7 @@ class Worker:
     def __init__(
         self, module: str, log: Path, timeout_s: float, scratch: Path | None = None, early: Early | None = None
     ) -> None:
-        """``scratch`` as in ``spawn``; ``early``: the module's process, where one was started before."""
+        """``scratch`` as in ``spawn``; ``early``: the module's process, where one was started, with its own scratch."""
         self._module = module
         self._log = log
         self._scratch = scratch
@@ -51,8 +51,11 @@ class Worker:
         with self._spawning, self._log.open("ab") as log:
             if self._ended:
                 raise WorkerCrash(f"{self._module}: ended before the job began")
-            early, self._early = self._early, None
-            self._process = early.adopt(self._log) if early else spawn(self._module, log, self._scratch)
+            early = self._early
+            if early is not None and self._process is None:
+                self._process = early.adopt(self._log)
+            else:
+                self._process = spawn(self._module, log, self._scratch)
         self._lines = queue.Queue()
         threading.Thread(target=_pump, args=(self._process, self._lines), daemon=True).start()
 
@@ -76,10 +79,7 @@ class Worker:
             process.stdin.write(request.model_dump_json() + "\n")
             process.stdin.flush()
         except BrokenPipeError:
-            # A child that died before reading shows itself at the next line. What it was not told is let go of here:
-            # Python would try once more at its own end, and complain on the terminal.
-            with contextlib.suppress(BrokenPipeError):
-                process.stdin.close()
+            close_input(process)  # a child that died before reading shows itself at the next line
         while True:
             try:
                 line = self._lines.get(timeout=self._timeout_s)
@@ -131,6 +131,9 @@ class Worker:
 
     def _cause_of_death(self, process: subprocess.Popen[str]) -> str:
         code = process.wait()
+        if self._early is not None and self._early.process is process:
+            with self._log.open("ab") as log:
+                log.write(self._early.last_words())
         if code >= 0:
             return f"the process ended by itself with exit code {code}"
         name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)

@@ -21,7 +21,7 @@ from tflite_ptq.worker.hashing import sample_hashes
 from tflite_ptq.worker.messages import Describe, Described, RuntimeJob, Scan, Scanned
 
 LATER = ("tflite_ptq.worker.jobs", "tflite_ptq.worker.evaluating", "sklearn.metrics")
-"""Loaded aside after a while without a job, so that a run has them before its first model is there."""
+"""Loaded aside a while after the scan, so that a run has them before its first model is there."""
 LATER_S = 1.0
 """Seconds after the scan by which a run whose results all come from the cache is over, or nearly."""
 

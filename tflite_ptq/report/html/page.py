@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import cache, partial
 from importlib.resources import files as resources
 
-from jinja2 import BytecodeCache, Environment
+from jinja2 import Environment
 from markupsafe import Markup
 
 from tflite_ptq.recipe.schema import FLOAT32
@@ -26,8 +26,10 @@ MOST_CONFUSED = 20
 
 
 def render(report: Report, debug: DebugBeside, engine: svg.Engine = svg.vega_lite) -> str:
-    """The whole page, its plots drawn by ``engine``. What was not measured is left out or a dash; every text is
-    escaped."""
+    """The whole page. What was not measured is left out or a dash; every text is escaped.
+
+    ``engine`` draws the plots that do not depend on timings: one that keeps them finds them again.
+    """
     page = _environment()
     quality = tradeoff.quality_of(report.variants)
     script = _own("page.js")
@@ -66,17 +68,15 @@ def render(report: Report, debug: DebugBeside, engine: svg.Engine = svg.vega_lit
     return page.get_template("page.html.j2").render()
 
 
-def load(compiled: BytecodeCache | None) -> None:
-    """Compiles the templates that ``compiled`` does not hold."""
-    _environment.cache_clear()  # one that holds templates would not ask for them
+def load() -> None:
+    """Loads the templates."""
     page = _environment()
-    page.bytecode_cache = compiled
     for name in page.list_templates(extensions=("j2",)):
         page.get_template(name)
 
 
 def _drawn(engine: svg.Engine, plot: plots.Plot) -> Markup:
-    return svg.draw(engine, plot.key, plot.title, plot.description, plot.spec)
+    return svg.draw(svg.vega_lite if plot.timed else engine, plot.key, plot.title, plot.description, plot.spec)
 
 
 @cache

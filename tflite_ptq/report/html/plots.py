@@ -22,7 +22,7 @@ MOST_LAYERS = 12
 class Plot:
     """A specification with its heading; ``caption`` is what it shows, in words.
 
-    ``key``, ``title`` and ``description`` are as in ``svg.draw``.
+    ``key``, ``title`` and ``description`` are as in ``svg.draw``; ``timed``: no other run's will be the same.
     """
 
     heading: str
@@ -31,6 +31,7 @@ class Plot:
     title: str
     description: str
     spec: Spec
+    timed: bool = False
 
 
 def configuration_text(configuration: Configuration) -> str:
@@ -49,7 +50,7 @@ def tradeoff_plots(report: Report, quality: Quality) -> tuple[Plot, ...]:
         caption = f"On the Pareto front: {', '.join(panel.best)}."
         spec = tradeoff_chart(panel, quality, [variant.name for variant in report.variants])
         title = f"{quality.metric or 'SQNR'} against {heading[0].lower()}{heading[1:]}"
-        made.append(Plot(heading, caption, f"tradeoff-{number}", title, caption, spec))
+        made.append(Plot(heading, caption, f"tradeoff-{number}", title, caption, spec, panel.configuration is not None))
     return tuple(made)
 
 
@@ -65,7 +66,8 @@ def latency_plots(report: Report) -> tuple[Plot, ...]:
         heading = configuration_text(configuration)
         medians = ", ".join(f"{name} {units.duration(latency.median_ns)}" for name, latency in timings)
         spec = latency_chart(timings, [variant.name for variant in report.variants])
-        made.append(Plot(heading, "", f"latency-{number}", f"Latency, {heading}", f"Medians: {medians}.", spec))
+        told = f"Medians: {medians}."
+        made.append(Plot(heading, "", f"latency-{number}", f"Latency, {heading}", told, spec, timed=True))
     return tuple(made)
 
 
