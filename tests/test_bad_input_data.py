@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from conftest import Command
 from PIL import Image
+from tiny_tflite import File, Graph, Op, T
 
 Recipe = Callable[..., Path]
 
@@ -233,6 +234,38 @@ def test_a_bad_sample_among_good_ones(
     ended = run("convert", skipping, "--output", tmp_path / "out")
     first = NOT_FINITE.format(file=vectors / "00.npy")
     assert (ended.code, ended.err) == (3, f"error: all 12 samples were skipped; the first: {first}\n")
+
+
+def test_the_default_metric_that_does_not_fit_is_no_error(
+    tmp_path: Path, vectors: Path, run: Command, write_recipe: Recipe
+) -> None:
+    """``top1`` is tried where samples are labelled; only who asks for it must have it."""
+    ops = [Op("NEG", ["x"], ["a"]), Op("ABS", ["x"], ["b"])]
+    two = File([Graph([T("x"), T("a"), T("b")], ["x"], ["a", "b"], ops)]).write(tmp_path / "two.tflite")
+    (tmp_path / "labels.csv").write_text("".join(f"{i:02}.npy,{i % 4}\n" for i in range(12)))
+    recipe = write_recipe(two, npy(vectors, evaluation={"path": str(vectors), "labels": str(tmp_path / "labels.csv")}))
+    ended = run("convert", recipe, "--output", tmp_path / "out", "--json")
+    assert ended.code == 0, ended.err
+    (said,) = json.loads(ended.out)["warnings"]
+    assert said.startswith("metric top1: the model has 2 outputs (a, b); say which one is scored")
+    ended = run("convert", recipe, "--output", tmp_path / "out", "--set", "benchmark.accuracy.metrics=[top1]")
+    assert ended.code == 4 and "metric top1: the model has 2 outputs" in ended.out
+
+
+def test_check_names_the_samples_that_cannot_be_used(
+    relu: Path, vectors: Path, check: Command, write_recipe: Recipe
+) -> None:
+    """Not only the first: all are read with ``--data``, as ``convert`` will."""
+    file = vectors / "07.npy"
+    put(file, np.array([1, np.nan, np.inf, 2], np.float32))
+    calibration = {"path": str(vectors), "samples": 9, "select": "first"}
+    message = NOT_FINITE.format(file=file)
+    ended = check(write_recipe(relu, npy(vectors, calibration=calibration)), "--data")
+    assert (ended.code, ended.err) == (3, f"error: {message}\n")
+    ended = check(write_recipe(relu, npy(vectors, calibration=calibration, on_bad_sample="skip")), "--data")
+    assert ended.code == 0, ended.err
+    said = " ".join(ended.out.split())
+    assert "1 sample cannot be used and will be skipped, the first because" in said and "(07.npy)" in said
 
 
 # (how a file becomes, the message with {file})

@@ -138,9 +138,17 @@ def grown(at: dict[int, Range], total: int = 500, step: int = 20) -> list[Checkp
 @pytest.mark.parametrize(
     ("at", "severity", "text"),
     [
-        ({0: (-1, 1), 120: (-1, 2), 200: (-1, 2.01)}, "info", "120 of your 500 samples would have done: "),
-        ({0: (-1, 2)}, "info", "20 of your 500 samples would have done: "),
-        ({0: (5.0, 6), 300: (3.0, 6)}, "info", "20 of your 500 samples would have done: "),  # 0..6 to the quantizer
+        (
+            {0: (-1, 1), 120: (-1, 2), 200: (-1, 2.01)},
+            "info",
+            "120 of your 500 samples would have done for the ranges: ",
+        ),
+        ({0: (-1, 2)}, "info", "20 of your 500 samples would have done for the ranges: "),
+        (
+            {0: (5.0, 6), 300: (3.0, 6)},
+            "info",
+            "20 of your 500 samples would have done for the ranges: ",
+        ),  # 0..6 to the quantizer
         (
             {0: (-1, 1), 420: (-1, 2)},
             "warning",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import flatbuffers
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
@@ -227,6 +228,25 @@ def test_the_bias_written_is_the_formula(tmp_path: Path) -> None:
     delta = (dense.weights - stored) @ np.mean(samples, axis=0, dtype=np.float64)[0]
     steps = made.constant(layer.bias).astype(int) - model.constant(layer.bias)
     np.testing.assert_array_equal(steps, np.rint(delta / layer.bias_scale))
+
+
+def test_an_added_bias_has_one_scale_where_the_weights_have(tmp_path: Path) -> None:
+    """TensorFlow's interpreter refuses a dense layer of one weight scale whose bias has several."""
+    chain = Chain((1, 16), [Dense(normal(4, 16), None, (1, 4))])
+    reference, samples = chain.build(tmp_path), positive(60)
+    stored = quantized(chain, limits(reference, samples), tmp_path, "int8", np.floor).to_bytes()
+    whole = schema.ModelT.InitFromObj(schema.Model.GetRootAs(bytearray(stored), 0))
+    weights = whole.subgraphs[0].tensors[1]
+    weights.quantization.scale, weights.quantization.zeroPoint = [float(weights.quantization.scale.max())], [0]
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(whole.Pack(builder), b"TFL3")
+    made = Editable(corrected(reference, Editable(bytes(builder.Output())), samples, "one-pass").data)
+    (node,) = made.nodes()
+    bias, scale, fed = made.constant(node.inputs[2]), made.affine(node.inputs[1]), made.affine(node.inputs[0])
+    added = made.affine(node.inputs[2])
+    assert bias.shape == (4,) and bias.any() and added is not None and scale is not None and fed is not None
+    np.testing.assert_allclose(added.scale, fed.scale * scale.scale, rtol=1e-6)
+    assert added.scale.shape == added.zero_point.shape == (1,)
 
 
 def test_a_shared_bias_is_left_alone(tmp_path: Path) -> None:

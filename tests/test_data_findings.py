@@ -130,7 +130,7 @@ GOOD = images(24)
             [*GOOD, BLACK, BLACK, BLACK + 7],
             None,
             None,
-            ["warning: 3 of 27 calibration samples hold one value throughout, 2 of them zero"],
+            ["warning: one value throughout in 3 of 27 calibration samples, 2 of them zero"],
         ),
         (
             GOOD,
@@ -143,7 +143,8 @@ GOOD = images(24)
             [*images(20, 0, 100, 1), *images(2, -5, 120, 2)],
             None,
             [
-                "warning: input 'x': 2 of 22 evaluation samples go beyond the calibration range, by up to 20.0% of its "
+                "warning: input 'x': values beyond the calibration range in 2 of the 22 evaluation samples looked "
+                "at, by up to 20.0% of its "
                 "width (calibration 0..100, evaluation -5..120); such values are clipped"
             ],
         ),
@@ -152,7 +153,8 @@ GOOD = images(24)
             images(20, 0, 102, 1),
             None,
             [
-                "info: input 'x': 20 of 20 evaluation samples go beyond the calibration range, by up to 2.0% of its "
+                "info: input 'x': values beyond the calibration range in 20 of the 20 evaluation samples looked "
+                "at, by up to 2.0% of its "
                 "width (calibration 0..100, evaluation 0..102); such values are clipped"
             ],
         ),
@@ -193,7 +195,7 @@ GOOD = images(24)
             [image * np.array([1, 0, 1], np.float32) + np.array([0, 4, 0], np.float32) for image in images(24, 1, 9)],
             None,
             None,
-            ["warning: input 'x': 1 channel of 3 never vary over the calibration set"],
+            ["warning: input 'x': no change over the calibration set in 1 channel of 3"],
         ),
     ],
 )

@@ -38,7 +38,7 @@ def test_surely_closer(one: tuple[float, ...], other: tuple[float, ...], expecte
             (31.26, 37.14),
             (12, True),
             ("kept", "skipped", "kept"),
-            "bias correction (one-pass): layers 2 kept, 1 skipped; mean SQNR 31.3 dB before, 37.1 dB after, on 12 "
+            "bias correction (one-pass): 2 layers kept, 1 skipped; mean SQNR 31.3 dB before, 37.1 dB after, on 12 "
             "calibration samples held back",
         ),
         (
@@ -46,7 +46,7 @@ def test_surely_closer(one: tuple[float, ...], other: tuple[float, ...], expecte
             (31.26, 31.26),
             (1, False),
             ("refused",),
-            "bias correction: layers 1 refused; mean SQNR 31.3 dB on 1 calibration sample, too few to hold any back, "
+            "bias correction: 1 layer refused; mean SQNR 31.3 dB on 1 calibration sample, too few to hold any back, "
             "not surely closer with it",
         ),
         # Nothing was tried, and nothing is lost.
@@ -55,7 +55,7 @@ def test_surely_closer(one: tuple[float, ...], other: tuple[float, ...], expecte
             (None, None),
             (40, True),
             ("skipped",),
-            "bias correction: layers 1 skipped; mean SQNR identical on 40 calibration samples held back",
+            "bias correction: 1 layer skipped; mean SQNR identical on 40 calibration samples held back",
         ),
     ],
 )

@@ -220,7 +220,7 @@ def tables_of(output: str) -> list[tuple[str, list[str]]]:
 
 def _until_blank(lines: list[str]) -> Iterator[str]:
     for line in lines:
-        if not line.strip() or "median of single" in line or line.startswith("agrees:"):
+        if not line.strip() or "median of the proc" in line or line.startswith("agrees:"):
             return
         yield line
 

@@ -535,3 +535,20 @@ def test_json_schema_takes_short_forms() -> None:
     assert {"enum"} in [set(form) for form in definitions["Metric"]["anyOf"][0]["anyOf"]]
     for block, key in [("MeanStd", "mean"), ("LatencySettings", "threads"), ("LatencySettings", "delegates")]:
         assert [form.get("type") == "array" for form in definitions[block]["properties"][key]["anyOf"]] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ("{percentile: 40}", ".percentile: expected a number greater than 50"),
+        ("{percentil: 99}", ".percentil: unknown key; did you mean 'percentile'? (allowed: percentile)"),
+        ("mean", ": 'mean' is not a method (auto, minmax, mse, entropy)"),
+    ],
+)
+def test_a_calibration_method_that_is_none(method: str, message: str, tmp_path: Path) -> None:
+    text = "version: 1\nname: x\nmodel: {path: m.keras}\nvariants: [{scheme: int8}]\n"
+    dataset = f"dataset: {{format: {{type: npy}}, calibration: {{path: ., method: {method}}}}}\n"
+    (tmp_path / "r.yaml").write_text(text + dataset, encoding="utf-8")
+    with pytest.raises(RecipeError) as caught:
+        load(tmp_path / "r.yaml")
+    assert f"dataset.calibration.method{message}" in str(caught.value) and "tagged-union" not in str(caught.value)

@@ -71,6 +71,12 @@ def test_units(text: str, expected: str) -> None:
         ("latency.min_speedup[xnnpack,2]", 1.5, 3.25, ("at least 1.50×", "3.25×")),
         ("latency.max_median_ms[cpu,1]", 10.0, 0.32, ("at most 10 ms", "0.32 ms")),
         ("fully_integer", True, False, ("yes", "no")),
+        # A limit and what broke it never read the same.
+        ("size.max_ratio", 0.4849, 0.485, ("at most 0.4849", "0.4850")),
+        ("accuracy.top1.max_drop", 0.00001, 0.00002, ("at most 0.001 pt", "0.002 pt")),
+        ("fidelity.min_agreement", 0.99221, 0.9922, ("at least 99.221 %", "99.220 %")),
+        ("fidelity.min_sqnr_db", 31.44, 31.41, ("at least 31.44 dB", "31.41 dB")),
+        ("latency.min_speedup[cpu,1]", 0.0312, 0.0311, ("at least 0.0312×", "0.0311×")),
     ],
 )
 def test_gate_words(check: str, limit: float, measured: float | None, words: tuple[str, str]) -> None:

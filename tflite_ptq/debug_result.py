@@ -131,6 +131,8 @@ class DebugReport(Frozen):
     samples: int
     subset: Literal["evaluation", "calibration"]
     method: str
+    auto: bool = False
+    """Whether ``convert`` looks for a better method than that by itself."""
     whole: Closeness
     inputs: tuple[TensorError, ...]
     layers: tuple[LayerDebug, ...]

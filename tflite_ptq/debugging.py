@@ -134,6 +134,7 @@ class _Story:
             samples=compared.samples,
             subset=compared.subset,
             method=shown(dataset.calibration.first_method),
+            auto=dataset.calibration.method == "auto",
             whole=compared.whole,
             inputs=compared.inputs,
             layers=layers,

@@ -142,7 +142,8 @@ class Journal:
                 fidelity=None if name == FLOAT32 else found.fidelity,
             )
             self._note(name, *found.notes)
-            self._errors += [reason for reason in found.failed if reason not in self._errors]
+            for reason in found.failed:
+                self._without(reason)
         self._skipped(evaluation.skipped)
 
     def timed(self, outcomes: Iterable[tuple[str, Latency | UserError]], warnings: Sequence[str]) -> None:
@@ -226,6 +227,13 @@ class Journal:
             return
         self._update(name, file=file.name, sha256=sha256_of(file), size_bytes=file.stat().st_size)
         self._note(name, "not audited: the run stopped before")
+
+    def _without(self, reason: str) -> None:
+        """A metric could not be had: an error where the recipe asks for it, not where it was tried as the default."""
+        if not self._loaded.recipe.benchmark.accuracy.metrics:
+            self.warn(f"{reason}; nothing was measured for the default metric: name others, or labels: none")
+        elif reason not in self._errors:
+            self._errors.append(reason)
 
     def _judged(self, limits: GateLimits) -> GateLimits:
         """Without a benchmark only the limits on the file itself: the others were left out on purpose."""

@@ -66,7 +66,7 @@ def _broken(census: Census, subset: str) -> Iterator[Finding]:
         zero = sum(all(array.all_zero for array in sample.inputs if array.size > 1) for sample in constant)
         yield Finding(
             "warning",
-            f"{len(constant)} of {total} {subset} samples hold one value throughout, {zero} of them zero",
+            f"one value throughout in {len(constant)} of {total} {subset} samples, {zero} of them zero",
             _names(constant),
             "look whether they were stored or decoded wrongly; remove them unless the device meets such input",
         )
@@ -133,8 +133,9 @@ def _ranges(calibration: Census, evaluation: Census) -> Iterator[Finding]:
             outside = _outside(evaluation, position, item.min, item.max)
             yield Finding(
                 "warning" if share > _BEYOND_BAD else "info",
-                f"input '{item.name}': {len(outside)} of {len(evaluation.samples)} evaluation samples go beyond the "
-                f"calibration range, by up to {share:.1%} of its width ({spans}); such values are clipped",
+                f"input '{item.name}': values beyond the calibration range in {len(outside)} of the "
+                f"{len(evaluation.samples)} evaluation samples looked at, by up to "
+                f"{share:.1%} of its width ({spans}); such values are clipped",
                 _names(outside),
                 "calibrate on more samples or on samples like these",
             )
@@ -195,8 +196,8 @@ def _dead_channels(census: Census) -> Iterator[Finding]:
         if dead and len(dead) < len(low):
             yield Finding(
                 "warning",
-                f"input '{item.name}': {counted(len(dead), 'channel')} of {len(low)} never vary over the calibration "
-                "set",
+                f"input '{item.name}': no change over the calibration set in "
+                f"{counted(len(dead), 'channel')} of {len(low)}",
                 tuple(f"channel {channel} = {low[channel]:.4g}" for channel in dead[:NAMED]),
                 "look at the channel order and at how the samples were stored",
             )

@@ -53,22 +53,24 @@ def _computes_in_float(op: Operator, subgraph: Subgraph, *, entry_point: bool) -
 def findings(audit: Audit, variant: Variant) -> tuple[str, ...]:
     """Every disagreement between the file and what ``variant`` asks for, a sentence each; empty where there is none.
 
-    An input or output that is neither float nor a quantized dtype (int32 indices, say) keeps its dtype in any scheme.
+    An input or output that is neither float nor a quantized dtype (int32 indices, say) keeps its dtype in any scheme,
+    and one of the float model's own (uint8 images, say) in those that keep activations in float.
     """
+    integer = variant.scheme in INTEGER_SCHEMES
     found = [
         f"{side} '{name}' is {dtype}, but {variant.io} was asked for."
         for side, dtypes in (("Input", audit.input_dtypes), ("Output", audit.output_dtypes))
         for name, dtype in dtypes.items()
-        if dtype != variant.io and (dtype in FLOAT_DTYPES or dtype in _QUANTIZED_DTYPES)
+        if dtype != variant.io and (dtype in FLOAT_DTYPES or (integer and dtype in _QUANTIZED_DTYPES))
     ]
-    if variant.scheme in INTEGER_SCHEMES and audit.float_ops:
+    if integer and audit.float_ops:
         count = len(audit.float_ops)
         what = "1 operator computes" if count == 1 else f"{count} operators compute"
         settings = {"exclude": bool(variant.exclude), "float_fallback": variant.float_fallback}
         asked = [setting for setting, given in settings.items() if given]
         why = f"by {' and '.join(asked)}" if asked else f"though {variant.scheme} was asked for without float_fallback"
         found.append(f"{what} in float, {why}: {_listed(audit.float_ops)}.")
-    if variant.scheme not in INTEGER_SCHEMES and audit.ops and audit.fully_integer:
+    if not integer and audit.ops and audit.fully_integer:
         found.append(f"Every operator computes in integers, but {variant.scheme} keeps activations in float.")
     return tuple(found)
 

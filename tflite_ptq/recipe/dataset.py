@@ -163,6 +163,15 @@ RangeMethod = Annotated[
 ]
 
 
+_MethodOrAuto = Annotated[
+    Union[
+        Annotated[Literal["auto", "minmax", "mse", "entropy"], Tag("<method>")],
+        Annotated[Percentile, Tag("<percentile>")],
+    ],
+    Discriminator(lambda value: "<percentile>" if isinstance(value, (dict, Percentile)) else "<method>"),
+]
+
+
 class Calibration(Subset):
     """The representative dataset, and how activation ranges are taken from it."""
 
@@ -173,7 +182,7 @@ class Calibration(Subset):
         "litert",
         description="litert: one fast calibration for all variants; tflite: TFLiteConverter's own, per variant",
     )
-    method: Annotated[Literal["auto"], Tag("<method>")] | RangeMethod = Field(
+    method: _MethodOrAuto = Field(
         "auto",
         description="minmax (the converter's own), mse (least quantization error), entropy (Kullback-Leibler) or "
         "{percentile: 99.99}; auto: minmax, and for corrected int8 variants mse or {percentile: 99.99} where that is "

@@ -72,8 +72,12 @@ def _change(name: str, metric: Metric | None) -> str:
     """``*-1.30 pt``; the star stands before it so that the figures below each other align."""
     if metric is None:
         return units.NOT_MEASURED
-    star = "*" if metric.p_value is not None and metric.p_value < SIGNIFICANT else ""
-    return star + units.metric_change(name, metric.change)
+    return "*" * significant(metric) + units.metric_change(name, metric.change)
+
+
+def significant(metric: Metric) -> bool:
+    """Whether a change so large is unlikely to be chance."""
+    return metric.p_value is not None and metric.p_value < SIGNIFICANT
 
 
 def _fidelity(variants: Sequence[VariantResult]) -> list[Column]:
@@ -130,7 +134,12 @@ def _aligned(part: tuple[str, str, str], widths: Sequence[int]) -> str:
 
 
 def _sure(timing: Latency) -> str:
-    return "" if timing.precision is None else f"±{units.two_digits(100 * timing.precision)}%"
+    """Half the interval in percent; both its ends where it is so wide that it is hardly even."""
+    if timing.precision is None:
+        return ""
+    if timing.precision > units.UNEVEN and timing.median_interval_ns is not None:
+        return f"({units.duration_interval(timing.median_interval_ns)})"
+    return units.precision(timing.precision)
 
 
 def _speedup(timing: Latency) -> str:

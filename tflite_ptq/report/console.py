@@ -69,7 +69,7 @@ def print_variants(variants: Sequence[VariantResult], console: Console, yardstic
     if timings:
         sure = ", ±: half its 95 % interval" if any(timing.precision for timing in timings) else ""
         speedup = f"; ×: times as fast as {yardstick}" if any(timing.speedup for timing in timings) else ""
-        meanings.append(f"Times: median of single inferences{sure}{speedup}.")
+        meanings.append(f"Times: median of the processes' medians{sure}{speedup}.")
     if any(no_difference_shown(timing) for timing in timings):
         meanings.append("≈: no difference shown (the speedup's 95 % interval covers 1).")
     for meaning in meanings:

@@ -103,14 +103,20 @@ def _method(report: DebugReport) -> Iterator[Advice]:
     if not gains:
         return
     gain, best = max(gains, key=lambda pair: pair[0])
-    if gain >= WORTH_DB:
+    if gain >= WORTH_DB and report.auto:
+        yield Advice(
+            text=f"activation ranges by {best.method} come closer than by {report.method}, with which the layers were "
+            f"looked at: {gain:+.1f} dB; `method: auto` of the recipe tries that when it converts"
+        )
+    elif gain >= WORTH_DB:
         yield Advice(
             text=f"choose activation ranges by {best.method} instead of {report.method}: {gain:+.1f} dB at no cost "
             "when the model runs",
             yaml=f"dataset: {{calibration: {{method: {best.method}}}}}",
         )
     else:
-        yield Advice(text=f"keep calibration method {report.method}: no other gains {WORTH_DB:g} dB")
+        kept = "auto" if report.auto else report.method
+        yield Advice(text=f"keep calibration method {kept}: no other gains {WORTH_DB:g} dB over {report.method}")
 
 
 def _clipping(report: DebugReport) -> Iterator[Advice]:
@@ -154,7 +160,9 @@ def _correction(report: DebugReport) -> Iterator[Advice]:
         return
     gain = gain_db(trial.closeness, report.whole)
     if trial.method is None or gain is None or gain <= 0:
-        yield Advice(text="bias correction does not help here")
+        told = f"bias correction does not bring the outputs of these {report.samples} samples closer"
+        judged = "" if trial.setting == "none" else "; convert keeps it only where it helps on samples held back"
+        yield Advice(text=told + judged)
     elif trial.setting == "none":
         yield Advice(
             text=f"switch bias correction on: {trial.method} gains {gain:+.1f} dB at no cost when the model runs",

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from tflite_ptq.debug_result import DebugReport
 from tflite_ptq.report import debug_files
-from tflite_ptq.result import Report
+from tflite_ptq.result import RecipeInfo, Report
 
 FOLDER_NAME = "debug"
 SOURCE = f"{FOLDER_NAME}/{debug_files.JSON_NAME}"
@@ -41,5 +41,10 @@ def beside(run: Report, folder: Path) -> DebugBeside:
         return DebugBeside(remark=f"{SOURCE} is of another model than this run's: {again}")
     if found.variant not in {variant.name for variant in run.variants}:
         return DebugBeside(remark=f"{SOURCE} is of variant '{found.variant}', which this run has not: {again}")
-    same = (found.recipe.sha256, found.recipe.overrides) == (run.recipe.sha256, run.recipe.overrides)
+    same = (found.recipe.sha256, _made_by(found.recipe)) == (run.recipe.sha256, _made_by(run.recipe))
     return DebugBeside(found, None if same else "the recipe or its overrides have changed since")
+
+
+def _made_by(recipe: RecipeInfo) -> list[str]:
+    """The overrides that change what is made; others change what is measured or asked of it."""
+    return [override for override in recipe.overrides if override.startswith(("model", "dataset", "variants"))]

@@ -25,8 +25,8 @@ def render(report: DebugReport, console: Console, folder: str, names: tuple[str,
     """Prints the report; ``names`` are the files written to ``folder``."""
     console.print(
         Text(f"{report.recipe.name}, {report.variant}: ", style="bold").append(
-            f"{_db(report.whole)} output SQNR against float32 on {report.samples} {report.subset} samples, without "
-            "bias correction",
+            f"{_db(report.whole)} output SQNR against float32 on {report.samples} {report.subset} samples, "
+            f"activation ranges by {report.method}, without bias correction",
             style="not bold",
         )
     )

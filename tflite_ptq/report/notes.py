@@ -53,10 +53,12 @@ def _notes(variant: VariantResult) -> Iterator[str]:
 
 def _corrected(correction: Correction) -> str:
     states = [layer.status for layer in correction.layers]
-    counts = ", ".join(f"{states.count(state)} {state}" for state in ("kept", "refused", "skipped") if state in states)
+    numbers = [f"{states.count(state)} {state}" for state in ("kept", "refused", "skipped") if state in states]
+    noun = "layer" if ", ".join(numbers).startswith("1 ") else "layers"
+    layers = ", ".join(numbers).replace(" ", f" {noun} ", 1)
     before, samples = f"mean SQNR {closeness(correction.sqnr_before_db)}", judged_on(correction)
     if correction.method is None:
         tried = ", not surely closer with it" if "refused" in states else ""
-        return f"bias correction: layers {counts}; {before} on {samples}{tried}"
+        return f"bias correction: {layers}; {before} on {samples}{tried}"
     after = closeness(correction.sqnr_after_db)
-    return f"bias correction ({correction.method}): layers {counts}; {before} before, {after} after, on {samples}"
+    return f"bias correction ({correction.method}): {layers}; {before} before, {after} after, on {samples}"

@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from tflite_ptq.result import GateCheck, Interval, Latency
 
 NOT_MEASURED = "–"
+UNEVEN = 0.2
+"""Half an interval as a share of its median from where its ends say more."""
+_MOST_DIGITS_MORE = 12
 _SHARES = re.compile(r"(top\d+|balanced_accuracy)(\(.*\))?")
 
 
@@ -52,6 +55,11 @@ def two_digits(value: float) -> str:
     return f"{value:.2f}" if value < 0.995 else f"{value:.1f}" if value < 9.95 else f"{value:.0f}"
 
 
+def precision(half: float) -> str:
+    """Half an interval as a share of its median: ``±1.4%``."""
+    return f"±{two_digits(100 * half)}%"
+
+
 def configuration(latency: Latency) -> str:
     """Delegate and threads of a timing: ``xnnpack, 2 threads``."""
     return f"{latency.delegate}, {latency.threads} thread{'s' * (latency.threads != 1)}"
@@ -78,8 +86,10 @@ def counts(found: Mapping[str, int] | None) -> str:
 
 
 def times(factor: float | None) -> str:
-    """A ratio, as in ``2.61×``."""
-    return NOT_MEASURED if factor is None else f"{factor:.{2 if factor < 100 else 0}f}×"
+    """A ratio, as in ``2.61×``, of two significant digits at least."""
+    if factor is None:
+        return NOT_MEASURED
+    return f"{factor:.2g}×" if 0 < factor < 0.095 else f"{factor:.{2 if factor < 100 else 0}f}×"
 
 
 def share(value: float | None) -> str:
@@ -150,7 +160,7 @@ def check_bound(check: GateCheck) -> str:
     if isinstance(check.limit, bool):
         return yes_no(check.limit)
     bound = "at least" if _rule(check.check).startswith("min") else "at most"
-    return f"{bound} {_figure(check.check, check.limit)}"
+    return f"{bound} {_figures(check)[0]}"
 
 
 def check_limit(check: GateCheck) -> str:
@@ -164,7 +174,21 @@ def check_measured(check: GateCheck) -> str:
         return "identical" if check.passed else "not measured"
     if isinstance(check.measured, bool):
         return yes_no(check.measured)
-    return _figure(check.check, check.measured)
+    return _figures(check)[1]
+
+
+def _figures(check: GateCheck) -> tuple[str, str]:
+    """Limit and measured, with as many digits more as it takes to tell a limit from what broke it."""
+    limit, measured = float(check.limit), check.measured
+    texts = ("", "")
+    for more in range(_MOST_DIGITS_MORE):
+        texts = (
+            _figure(check.check, limit, more),
+            _figure(check.check, limit if measured is None else float(measured), more),
+        )
+        if check.passed or measured is None or texts[0] != texts[1]:
+            break
+    return texts
 
 
 def _rule(check: str) -> str:
@@ -172,24 +196,26 @@ def _rule(check: str) -> str:
     return check.partition("[")[0].rpartition(".")[2]
 
 
-def _figure(check: str, value: float) -> str:
+def _figure(check: str, value: float, more: int) -> str:
+    """``more``: digits beyond the usual."""
     rule = _rule(check)
     metric = check.removeprefix("accuracy.").removesuffix(rule).rstrip(".")
     if rule == "max_drop":
-        return f"{round(100 * value, 2) + 0.0:.2f} pt" if is_share(metric) else f"{value:.3g}"
+        points = round(100 * value, 2 + more) + 0.0
+        return f"{points:.{2 + more}f} pt" if is_share(metric) else f"{value:.{3 + more}g}"
+    if rule == "min_agreement" or (rule in ("min", "max") and is_share(metric)):
+        return f"{100 * value:.{2 + more}f} %"
     if rule in ("min", "max"):
-        return metric_value(metric, value)
-    if rule == "min_agreement":
-        return share(value)
+        return f"{value:.{4 + more}g}"
     if rule == "min_sqnr_db":
-        return decibel(value)
+        return f"{value:.{1 + more}f} dB"
     if rule == "max_bytes":
         return f"{value:,.0f} B"
     if rule == "max_slowdown":
-        return f"{value:.3f}×"
+        return f"{value:.{3 + more}f}×"
     if rule == "max_median_ms":
-        return f"{value:.4g} ms"
-    return f"{value:.3f}" if rule == "max_ratio" else times(value)
+        return f"{value:.{4 + more}g} ms"
+    return f"{value:.{3 + more}f}" if rule == "max_ratio" else f"{value:.{2 + more}f}×"
 
 
 def brief(text: str) -> str:

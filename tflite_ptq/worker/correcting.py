@@ -13,10 +13,10 @@ from tflite_ptq.errors import MeasurementError
 from tflite_ptq.model.editing import Editable
 from tflite_ptq.model.flatbuffer import describe
 from tflite_ptq.quantize.correction import decide
-from tflite_ptq.quantize.correction.closer import surely_closer
+from tflite_ptq.quantize.correction.closer import EXACT_DB, surely_closer
 from tflite_ptq.quantize.correction.decide import MOST_SAMPLES, Trial
 from tflite_ptq.quantize.correction.samples import Sample
-from tflite_ptq.quantize.correction.yardstick import EXACT_DB, Yardstick
+from tflite_ptq.quantize.correction.yardstick import Yardstick
 from tflite_ptq.recipe.dataset import Dataset
 from tflite_ptq.result import Correction, LayerCorrection, TensorInfo
 from tflite_ptq.worker.calibrating import spread

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tflite_ptq.data.census import Census, census
+from tflite_ptq.data.finding import NAMED, Finding, counted
 from tflite_ptq.data.findings import findings
 from tflite_ptq.data.index import SampleRef
 from tflite_ptq.data.reader import Reader, stream
@@ -20,14 +21,19 @@ _MOST_CALIBRATION = 1000
 
 
 def examine(request: Examine) -> Examined:
-    """Findings on the calibration samples, as sentences; none where the recipe has none."""
+    """Findings on the calibration samples, as sentences; none where the recipe has none.
+
+    Raises ``DataError`` for a sample that cannot be used, where the recipe does not skip it.
+    """
     chosen = chosen_samples(request.dataset)
     if not chosen.calibration:
         return Examined()
     reader = Reader(request.dataset, request.inputs)
+    skipped: list[tuple[str, str]] = []
 
     def count(refs: Sequence[SampleRef]) -> Census:
-        return census(stream(reader, refs, "skip", lambda ref, reason: None))
+        on_bad = request.dataset.on_bad_sample
+        return census(stream(reader, refs, on_bad, lambda ref, reason: skipped.append((ref.name, reason))))
 
     rescaling = rescales_input(Editable(Path(request.model).read_bytes())) if request.model is not None else None
     found = findings(
@@ -36,4 +42,11 @@ def examine(request: Examine) -> Examined:
         chosen.classes,
         rescaling,
     )
-    return Examined(findings=tuple(str(finding) for finding in found))
+    unusable = [_unusable(skipped)] if skipped else []
+    return Examined(findings=tuple(str(finding) for finding in (*unusable, *found)))
+
+
+def _unusable(skipped: Sequence[tuple[str, str]]) -> Finding:
+    names = tuple(name for name, _ in skipped[:NAMED])
+    text = f"{counted(len(skipped), 'sample')} cannot be used and will be skipped, the first because {skipped[0][1]}"
+    return Finding("warning", text, names, "")

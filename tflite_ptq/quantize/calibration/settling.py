@@ -75,7 +75,7 @@ def settling_finding(settled: Settling) -> Finding:
     if not settled.growth:
         return Finding(
             "info",
-            f"{settled.enough} of your {settled.samples} samples would have done: from there on every activation range "
+            f"{settled.enough} of your {settled.samples} samples would have done for the ranges: from there on each "
             f"stayed within {TOLERANCE:.0%} of its final width",
             (),
             "",

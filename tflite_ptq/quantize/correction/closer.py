@@ -6,6 +6,8 @@ import math
 import statistics
 from collections.abc import Sequence
 
+EXACT_DB = 300.0
+"""What the closeness of outputs without any noise is counted as."""
 _STANDARD_ERRORS = 2.0
 
 

@@ -19,7 +19,8 @@ _LINEAR = frozenset({"CONV_3D", "CONV_3D_TRANSPOSE", "BATCH_MATMUL"})
 class Layer:
     """A linear layer in both models. Weights are real values; ``bias`` is -1 where the quantized layer has none.
 
-    ``bias_scale``: real bias = bias_scale[o] * stored bias[o]; ``None`` where the stored bias is float.
+    ``bias_scale``: real bias[o] = bias_scale[o] * stored bias[o], or the one bias_scale that there is where the weights
+    have one scale; ``None`` where the stored bias is float.
     """
 
     name: str
@@ -124,8 +125,7 @@ def _layer(name: str, reference: Editable, original: Node, quantized: Editable, 
         axis[stored.quantized_dimension] = len(stored.scale)
     codes = quantized.constant(_weights_of(node)).astype(np.float64)
     real = stored.scale.reshape(axis) * (codes - stored.zero_point.reshape(axis))
-    channels = weights.shape[3] if kind == "DEPTHWISE_CONV_2D" else weights.shape[0]
-    scale = None if activation is None else activation.scale[0] * np.broadcast_to(stored.scale, (channels,))
+    scale = None if activation is None else activation.scale[0] * stored.scale
     return Layer(
         name,
         kind,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tflite_ptq.model.editing import Editable
+from tflite_ptq.quantize.correction.closer import EXACT_DB
 from tflite_ptq.quantize.correction.layers import Layer
 from tflite_ptq.quantize.correction.response import Floats
 from tflite_ptq.quantize.correction.samples import Outputs, Sample, as_inputs, judged_tensors, noise, powers_of
@@ -19,9 +20,7 @@ from tflite_ptq.quantize.correction.sequential import mean_maps
 _FLOOR = 0.01
 """Noise below this share of the typical sample's counts as this: samples that come out all but exact would otherwise
 decide by their logarithm."""
-_NO_NOISE = 1e-30
-EXACT_DB = 300.0
-"""The closeness of outputs without any noise: ``-10 log10(_NO_NOISE)``."""
+_NO_NOISE = 10 ** (-EXACT_DB / 10)
 _PARTS = 5
 _LEAST_HELD_BACK = 12
 _LEAST_SAMPLES = 10

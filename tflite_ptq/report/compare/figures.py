@@ -126,7 +126,7 @@ def _change(figure: Figure) -> Figure:
     if a is None or b is None:
         return figure
     interval = intervals.of_difference(a, figure.baseline_interval, b, figure.candidate_interval)
-    verdict = _verdict(figure, b - a, 0, interval)
+    verdict = _verdict(figure, b - a, 0, interval) if interval is not None or a == b else None
     return figure.model_copy(update={"change": b - a, "interval": interval, "verdict": verdict})
 
 
@@ -135,7 +135,7 @@ def _ratio(figure: Figure) -> Figure:
     if a is None or b is None or a <= 0:  # a report that was edited may hold a size of 0
         return figure
     interval = intervals.of_ratio(a, figure.baseline_interval, b, figure.candidate_interval)
-    # Two medians always differ; without an interval nobody knows what that is worth.
+    # Two measurements always differ; without an interval nobody knows what that is worth.
     known = figure.kind == "size" or interval is not None
     verdict = _verdict(figure, b / a, 1, interval) if known else None
     return figure.model_copy(update={"ratio": b / a, "interval": interval, "verdict": verdict})

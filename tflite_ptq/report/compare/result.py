@@ -34,7 +34,7 @@ class Figure(Frozen):
     ``accuracy-change`` is the metric's change against float32 in each run, which both measured on paired samples.
     ``change`` is candidate minus baseline (accuracy and fidelity), ``ratio`` candidate over baseline (size, latency);
     ``interval`` is of that one. ``verdict`` is ``unclear`` where the interval holds no difference, and ``None`` where a
-    figure is missing or a latency has no interval.
+    figure is missing, or differs and has no interval (a size needs none).
     """
 
     variant: str

@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from tflite_ptq.recipe.schema import FLOAT32
 from tflite_ptq.report import units
+from tflite_ptq.report.columns import no_difference_shown, significant
 from tflite_ptq.report.debug_beside import SOURCE, DebugBeside
 from tflite_ptq.report.html import plots, svg, tradeoff
 from tflite_ptq.report.html.figures import NONE, Figures
@@ -57,6 +58,8 @@ def render(report: Report, debug: DebugBeside, engine: svg.Engine = svg.vega_lit
         classes_by_change=plots.classes_by_change,
         layer_plot=None if debug.report is None else plots.layer_plot(debug.report),
         drawn=partial(_drawn, engine),
+        significant=significant,
+        no_difference_shown=no_difference_shown,
         most_class_rows=MOST_CLASS_ROWS,
         most_layer_rows=MOST_LAYER_ROWS,
         most_confused=MOST_CONFUSED,
