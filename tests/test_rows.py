@@ -17,7 +17,8 @@ from tiny_tflite import File, Graph, Op, T
 from tflite_ptq.model.editing import Editable
 from tflite_ptq.model.rows import independent_rows
 from tflite_ptq.model.tap import Tap
-from tflite_ptq.quantize.calibration.collect import collect
+from tflite_ptq.quantize.calibration.collect import SHARDS, collect
+from tflite_ptq.quantize.calibration.observe import AT_ONCE
 from tflite_ptq.quantize.calibration.statistics import Gather
 
 RNG = np.random.default_rng(11)
@@ -108,14 +109,14 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @pytest.mark.filterwarnings("ignore:.*experimental_preserve_all_tensors")
-@pytest.mark.parametrize("count", [1, 4, 63, 64, 65, 1500])
+@pytest.mark.parametrize("count", [1, 4, 127, 128, 129, 1500])
 def test_the_limits_of_each_sample(count: int, tmp_path: Path, runs: list[int]) -> None:
     model = dense(tmp_path)
     samples = [{"x": (i + 1) * RNG.normal(size=(1, 5)).astype(np.float32)} for i in range(count)]
     wanted = one_at_a_time(model, samples, ["x"])
     runs.clear()
     found, checkpoints = collect(model, ["x"], samples, lambda part: iter(part), Gather(), 2, lambda done, total: None)
-    assert set(runs) == {16} and len(runs) <= math.ceil(count / 16) + 4
+    assert set(runs) == {AT_ONCE} and len(runs) <= math.ceil(count / AT_ONCE) + SHARDS
     for tensor, one in found.items():
         values = wanted[model.name(tensor)]
         assert (one.samples, one.values, one.non_finite_samples) == (count, values.size, 0)
@@ -138,7 +139,7 @@ def test_of_two_inputs_and_the_sample_that_is_not_finite(tmp_path: Path, runs: l
 
     found, _ = collect(model, ["a", "b"], samples, skipping, Gather(), 1, lambda done, total: None)
     by_name = {model.name(tensor): one for tensor, one in found.items()}
-    assert runs.count(16) == 4 and runs.count(1) == 1  # one look closer
+    assert runs.count(AT_ONCE) == SHARDS and runs.count(1) == 1  # one look closer
     assert {name: one.samples for name, one in by_name.items()} == dict.fromkeys(by_name, 39)
     assert {name: one.non_finite_samples for name, one in by_name.items()} == {"a": 0, "b": 0, "sum": 0, "out": 1}
     assert (by_name["sum"].min, by_name["sum"].max) == (0.5, 100.5)

@@ -19,7 +19,7 @@ from tflite_ptq.quantize.calibration.statistics import Gather, TensorStatistics
 Array = NDArray[np.generic]
 
 _ROWS = 256  # samples whose limits are kept before they are folded into one
-_AT_ONCE = 16  # divides _ROWS; a dense layer's weights are read once for so many samples, and Python is entered once
+AT_ONCE = 32  # divides _ROWS; a dense layer's weights are read once for so many samples, and Python is entered once
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def observers(model: Editable, watched: Sequence[int], gather: Gather) -> Callab
         order = reduced.order
         sizes = [math.prod(model.shape(tensor)) for tensor in order]
         places = [order.index(tensor) for tensor in watched]
-        at_once = _AT_ONCE if reduced.stacked and independent_rows(model) else 1
+        at_once = AT_ONCE if reduced.stacked and independent_rows(model) else 1
         stacks = [(at_once, *model.shape(tensor)[1:]) for tensor in model.inputs] if at_once > 1 else []
         return lambda: _LimitsObserver(
             Tap(content, model.inputs, (reduced.output,), stacks), stacks, sizes, places, lambda: watching(model, order)
