@@ -77,6 +77,7 @@ def main() -> None:
     if not (data / "mlperf_tiny").is_dir():
         parser.error(f"no mlperf_tiny/ below {data}; set TFLITE_PTQ_REAL_DATA")
     os.environ["TFLITE_PTQ_REAL_DATA"] = str(data)
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installation has its modules compiled
     run([sys.executable, "-c", "import tensorflow, tf_keras, ai_edge_litert.interpreter"])  # into the page cache
     with tempfile.TemporaryDirectory(prefix="bench-cache-") as folder:
         met = [measure(model, asked.rounds, Path(folder)) for model in asked.model or MODELS]

@@ -22,7 +22,7 @@ def environment(package: str, *, autoescape: bool) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        bytecode_cache=None if sys.dont_write_bytecode else _BesideModules(),
+        bytecode_cache=_BesideModules(),
     )
     made.filters["brief"] = units.brief
     return made
@@ -36,5 +36,6 @@ class _BesideModules(FileSystemBytecodeCache):
         super().__init__(str(Path(cache_from_source(__file__)).parent), "%s.j2c")
 
     def dump_bytecode(self, bucket: Bucket) -> None:
-        with contextlib.suppress(OSError):  # an installation may be read-only
-            super().dump_bytecode(bucket)
+        if not sys.dont_write_bytecode:
+            with contextlib.suppress(OSError):  # an installation may be read-only
+                super().dump_bytecode(bucket)
