@@ -160,6 +160,7 @@ class _Run:
         if benchmark:
             self._evaluate(inputs)
             self.children.runtime.kill()
+            self.reporting.wait()  # a machine at work is not timed
             self._time()
 
     def _open_and_scan(self, converting: ThreadPoolExecutor) -> tuple[TensorInfo, ...]:

@@ -31,13 +31,17 @@ class Reporting:
         """Begins to start the engine of the plots: some are likely to be new."""
         self._load_aside(files.load_plots)
 
+    def wait(self) -> None:
+        """Nothing is being loaded any more."""
+        for thread in self._loading.values():
+            thread.join()
+
     def write(self, folder: Path) -> Report:
         """Writes the report; where the cache had trouble with the plots, it tells of that too.
 
         Raises what ``files.write`` raises.
         """
-        for thread in self._loading.values():
-            thread.join()  # else the same would be loaded twice
+        self.wait()  # else the same would be loaded twice
         engine = drawings.through(self._cache, vega_lite)
         report = self._journal.report()
         files.write(report, folder, engine)
