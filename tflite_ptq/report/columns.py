@@ -134,12 +134,7 @@ def _aligned(part: tuple[str, str, str], widths: Sequence[int]) -> str:
 
 
 def _sure(timing: Latency) -> str:
-    """Half the interval in percent; both its ends where it is so wide that it is hardly even."""
-    if timing.precision is None:
-        return ""
-    if timing.precision > units.UNEVEN and timing.median_interval_ns is not None:
-        return f"({units.duration_interval(timing.median_interval_ns)})"
-    return units.precision(timing.precision)
+    return "" if timing.precision is None else units.precision(timing.precision)
 
 
 def _speedup(timing: Latency) -> str:

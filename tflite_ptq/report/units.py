@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from tflite_ptq.result import GateCheck, Interval, Latency
 
 NOT_MEASURED = "–"
-UNEVEN = 0.2
-"""Half an interval as a share of its median from where its ends say more."""
 _MOST_DIGITS_MORE = 12
 _SHARES = re.compile(r"(top\d+|balanced_accuracy)(\(.*\))?")
 
