@@ -10,7 +10,7 @@ from typing import Literal
 
 from tflite_ptq import atomic
 from tflite_ptq.observer import Observer
-from tflite_ptq.quantize.correction.closer import EXACT_DB, surely_closer
+from tflite_ptq.quantize.correction.closer import surely_closer, unless_exact
 from tflite_ptq.recipe.dataset import Dataset, Percentile, RangeMethod
 from tflite_ptq.recipe.schema import Variant, Weights
 from tflite_ptq.report.notes import closeness, judged_on
@@ -149,7 +149,7 @@ class Improving:
 def _on_ranges(best: Corrected, judged: Correction) -> str:
     names = ("minmax", *map(_shown, _RANGE_METHODS))
     tried = ", ".join(
-        f"{name} NaN" if value is None else f"{name} {closeness(value if value < EXACT_DB else None)}"
+        f"{name} NaN" if value is None else f"{name} {closeness(unless_exact(value))}"
         for name, value in zip(names, best.tried_db, strict=True)
     )
     return f"activation ranges by {names[best.chosen]}: mean SQNR on {judged_on(judged)}: {tried}"

@@ -149,7 +149,7 @@ class _Run:
                     self.journal,
                     self.observer,
                 ).build(converting)
-                if self.cache.missed and not self.converts:
+                if self.cache.missed:
                     self.reporting.load_plots()
             except BaseException:
                 # The converting thread waits for the child's answer; without the child it ends.

@@ -157,18 +157,14 @@ class Percentile(Strict):
     percentile: Annotated[float, Field(gt=50, le=100)]
 
 
+_PercentileForm = Annotated[Percentile, Tag("<percentile>")]
+_by_form = Discriminator(lambda value: "<percentile>" if isinstance(value, (dict, Percentile)) else "<method>")
+
 RangeMethod = Annotated[
-    Union[Annotated[Literal["minmax", "mse", "entropy"], Tag("<method>")], Annotated[Percentile, Tag("<percentile>")]],
-    Discriminator(lambda value: "<percentile>" if isinstance(value, (dict, Percentile)) else "<method>"),
+    Union[Annotated[Literal["minmax", "mse", "entropy"], Tag("<method>")], _PercentileForm], _by_form
 ]
-
-
 _MethodOrAuto = Annotated[
-    Union[
-        Annotated[Literal["auto", "minmax", "mse", "entropy"], Tag("<method>")],
-        Annotated[Percentile, Tag("<percentile>")],
-    ],
-    Discriminator(lambda value: "<percentile>" if isinstance(value, (dict, Percentile)) else "<method>"),
+    Union[Annotated[Literal["auto", "minmax", "mse", "entropy"], Tag("<method>")], _PercentileForm], _by_form
 ]
 
 

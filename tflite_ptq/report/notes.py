@@ -54,8 +54,8 @@ def _notes(variant: VariantResult) -> Iterator[str]:
 def _corrected(correction: Correction) -> str:
     states = [layer.status for layer in correction.layers]
     numbers = [f"{states.count(state)} {state}" for state in ("kept", "refused", "skipped") if state in states]
-    noun = "layer" if ", ".join(numbers).startswith("1 ") else "layers"
-    layers = ", ".join(numbers).replace(" ", f" {noun} ", 1)
+    number, _, rest = ", ".join(numbers).partition(" ")
+    layers = f"{number or 'no'} layer{'s' * (number != '1')} {rest}".rstrip()
     before, samples = f"mean SQNR {closeness(correction.sqnr_before_db)}", judged_on(correction)
     if correction.method is None:
         tried = ", not surely closer with it" if "refused" in states else ""

@@ -83,21 +83,21 @@ def counts(found: Mapping[str, int] | None) -> str:
     return ", ".join(f"{name} {count}" for name, count in found.items()) or "none"
 
 
-def times(factor: float | None) -> str:
-    """A ratio, as in ``2.61×``, of two significant digits at least."""
+def times(factor: float | None, more: int = 0) -> str:
+    """A ratio, as in ``2.61×``, of two significant digits at least; ``more``: so many beyond the usual."""
     if factor is None:
         return NOT_MEASURED
-    return f"{factor:.2g}×" if 0 < factor < 0.095 else f"{factor:.{2 if factor < 100 else 0}f}×"
+    return f"{factor:.{2 + more}g}×" if 0 < factor < 0.095 else f"{factor:.{(2 if factor < 100 else 0) + more}f}×"
 
 
-def share(value: float | None) -> str:
+def share(value: float | None, more: int = 0) -> str:
     """A share (0..1) in percent with two decimals."""
-    return NOT_MEASURED if value is None else f"{100 * value:.2f} %"
+    return NOT_MEASURED if value is None else f"{100 * value:.{2 + more}f} %"
 
 
-def decibel(value: float | None) -> str:
+def decibel(value: float | None, more: int = 0) -> str:
     """An SQNR."""
-    return NOT_MEASURED if value is None else f"{value:.1f} dB"
+    return NOT_MEASURED if value is None else f"{value:.{1 + more}f} dB"
 
 
 def yes_no(value: bool | None) -> str:
@@ -105,11 +105,11 @@ def yes_no(value: bool | None) -> str:
     return NOT_MEASURED if value is None else ("yes" if value else "no")
 
 
-def metric_value(metric: str, value: float | None) -> str:
+def metric_value(metric: str, value: float | None, more: int = 0) -> str:
     """A metric's value: percent for top-k, else a plain number."""
     if value is None:
         return NOT_MEASURED
-    return share(value) if is_share(metric) else f"{value:.4g}"
+    return share(value, more) if is_share(metric) else f"{value:.{4 + more}g}"
 
 
 def metric_change(metric: str, change: float | None) -> str:
@@ -177,15 +177,13 @@ def check_measured(check: GateCheck) -> str:
 
 def _figures(check: GateCheck) -> tuple[str, str]:
     """Limit and measured, with as many digits more as it takes to tell a limit from what broke it."""
-    limit, measured = float(check.limit), check.measured
-    texts = ("", "")
-    for more in range(_MOST_DIGITS_MORE):
-        texts = (
-            _figure(check.check, limit, more),
-            _figure(check.check, limit if measured is None else float(measured), more),
-        )
-        if check.passed or measured is None or texts[0] != texts[1]:
-            break
+    limit = float(check.limit)
+    measured = limit if check.measured is None else float(check.measured)
+    texts = (_figure(check.check, limit, 0), _figure(check.check, measured, 0))
+    more = 0
+    while texts[0] == texts[1] and not check.passed and measured != limit and more < _MOST_DIGITS_MORE:
+        more += 1
+        texts = (_figure(check.check, limit, more), _figure(check.check, measured, more))
     return texts
 
 
@@ -195,25 +193,24 @@ def _rule(check: str) -> str:
 
 
 def _figure(check: str, value: float, more: int) -> str:
-    """``more``: digits beyond the usual."""
     rule = _rule(check)
     metric = check.removeprefix("accuracy.").removesuffix(rule).rstrip(".")
     if rule == "max_drop":
         points = round(100 * value, 2 + more) + 0.0
         return f"{points:.{2 + more}f} pt" if is_share(metric) else f"{value:.{3 + more}g}"
-    if rule == "min_agreement" or (rule in ("min", "max") and is_share(metric)):
-        return f"{100 * value:.{2 + more}f} %"
     if rule in ("min", "max"):
-        return f"{value:.{4 + more}g}"
+        return metric_value(metric, value, more)
+    if rule == "min_agreement":
+        return share(value, more)
     if rule == "min_sqnr_db":
-        return f"{value:.{1 + more}f} dB"
+        return decibel(value, more)
     if rule == "max_bytes":
         return f"{value:,.0f} B"
     if rule == "max_slowdown":
         return f"{value:.{3 + more}f}×"
     if rule == "max_median_ms":
         return f"{value:.{4 + more}g} ms"
-    return f"{value:.{3 + more}f}" if rule == "max_ratio" else f"{value:.{2 + more}f}×"
+    return f"{value:.{3 + more}f}" if rule == "max_ratio" else times(value, more)
 
 
 def brief(text: str) -> str:

@@ -13,7 +13,7 @@ from tflite_ptq.errors import MeasurementError
 from tflite_ptq.model.editing import Editable
 from tflite_ptq.model.flatbuffer import describe
 from tflite_ptq.quantize.correction import decide
-from tflite_ptq.quantize.correction.closer import EXACT_DB, surely_closer
+from tflite_ptq.quantize.correction.closer import surely_closer, unless_exact
 from tflite_ptq.quantize.correction.decide import MOST_SAMPLES, Trial
 from tflite_ptq.quantize.correction.samples import Sample
 from tflite_ptq.quantize.correction.yardstick import Yardstick
@@ -51,8 +51,8 @@ def correct(request: Correct) -> Corrected:
         tried_db=tuple(float(np.mean(one.closeness_db)) if one.finite else None for one in trials),
         correction=Correction(
             method=found.method,
-            sqnr_before_db=_unless_exact(found.sqnr_before_db),
-            sqnr_after_db=_unless_exact(found.sqnr_after_db),
+            sqnr_before_db=unless_exact(found.sqnr_before_db),
+            sqnr_after_db=unless_exact(found.sqnr_after_db),
             held_back_samples=found.held_back,
             held_back=yardstick.holds_back,
             layers=tuple(
@@ -61,10 +61,6 @@ def correct(request: Correct) -> Corrected:
             ),
         ),
     )
-
-
-def _unless_exact(closeness_db: float) -> float | None:
-    return None if closeness_db >= EXACT_DB else closeness_db
 
 
 def _closest(trials: Sequence[Trial]) -> int:

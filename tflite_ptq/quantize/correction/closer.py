@@ -11,6 +11,11 @@ EXACT_DB = 300.0
 _STANDARD_ERRORS = 2.0
 
 
+def unless_exact(closeness_db: float) -> float | None:
+    """A closeness as it is told: ``None`` where there is no noise."""
+    return None if closeness_db >= EXACT_DB else closeness_db
+
+
 def surely_closer(one: Sequence[float], other: Sequence[float]) -> bool:
     """Whether outputs of closeness ``one`` (SQNR in dB by sample held back) are closer to float32 than those of
     ``other`` on the same samples, by more than chance: the mean of the paired differences beyond two of its standard
