@@ -127,6 +127,16 @@ def test_float_itself_is_the_best_there_is() -> None:
             [{"dataset": {"calibration": {"method": {"percentile": 99.99}}}}],
         ),
         (
+            {"methods": (MethodTrial(method="mse", closeness=db(24)),), "auto_tried": ("minmax", "mse")},
+            ["exclude nothing", "activation ranges by mse come closer than by minmax here: +4.0 dB"],
+            [],
+        ),
+        (
+            {"methods": (MethodTrial(method="entropy", closeness=db(24)),), "auto_tried": ("minmax", "mse")},
+            ["exclude nothing", "choose activation ranges by entropy instead of minmax"],
+            [{"dataset": {"calibration": {"method": "entropy"}}}],
+        ),
+        (
             {"methods": (MethodTrial(method="mse", closeness=db(20.4)),)},
             ["exclude nothing", "keep calibration method minmax"],
             [],
@@ -324,3 +334,16 @@ def test_a_real_model(run: Command, real_data: Path, monkeypatch: pytest.MonkeyP
     shown = json.loads((tmp_path / "debug" / debug_files.SHARE_NAME).read_text(encoding="utf-8"))
     assert set(shown["results"]) <= set(tensors)
     assert "Advice" in ended.out and made.whole.sqnr_db is not None
+
+    # Its ranges are those of the file that convert writes: the recipe says `method: auto`.
+    settings = ("--only", "int8", "--no-benchmark", "--set", "model.trust=true", "--set", "gate={}")
+    ended = run("convert", recipe, "--output", tmp_path / "run", *settings)
+    assert ended.code == 0, ended.err
+    shipped, looked_at = (Editable((tmp_path / f"{folder}/int8.tflite").read_bytes()) for folder in ("run", "debug"))
+    activations = [name for name, i in shipped.named().items() if not shipped.is_constant(i)]
+    for name in activations:
+        one, other = (model.affine(model.named()[name]) for model in (shipped, looked_at))
+        assert one is not None and other is not None
+        np.testing.assert_array_equal(one.scale, other.scale, name)
+    note = f"activation ranges by {made.method.strip('{}').replace(':', '')}:"
+    assert note in " ".join(ended.out.split())

@@ -131,8 +131,8 @@ class DebugReport(Frozen):
     samples: int
     subset: Literal["evaluation", "calibration"]
     method: str
-    auto: bool = False
-    """Whether ``convert`` looks for a better method than that by itself."""
+    auto_tried: tuple[str, ...] = ()
+    """The methods among which ``method: auto`` found ``method``; empty where it did not look."""
     whole: Closeness
     inputs: tuple[TensorError, ...]
     layers: tuple[LayerDebug, ...]

@@ -129,10 +129,10 @@ class Trials:
                 trials.append(pruned)
         return tuple(trials)
 
-    def methods(self, settings: Calibration) -> tuple[MethodTrial, ...]:
-        """The variant with each calibration method that the recipe does not use."""
+    def methods(self, settings: Calibration, used: RangeMethod) -> tuple[MethodTrial, ...]:
+        """The variant with each calibration method but that ``used``."""
         trials = []
-        others = [method for method in METHODS if method != settings.first_method]
+        others = [method for method in METHODS if method != used]
         for done, method in enumerate(others):
             what = f"calibration by {shown(method)}"
             self.observer.stage("trying calibration methods", done, len(others))

@@ -2,14 +2,15 @@
 
     recipe -> float model -> calibration -> int8 -> every activation compared -> trials -> advice
 
-Bias correction (but for its own trial) and the recipe's ``weights`` are left out: what they mend hides where the error
-arises.
+Activation ranges are those that ``convert`` would keep. Bias correction (but for its own trial) and the recipe's
+``weights`` are left out: what they mend hides where the error arises.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +21,10 @@ from tflite_ptq.debug_result import DebugReport
 from tflite_ptq.debug_trials import Trials, shown
 from tflite_ptq.errors import ModelError, UsageError
 from tflite_ptq.fingerprint import sha256_of
+from tflite_ptq.improving import RANGE_METHODS, Improving
 from tflite_ptq.measure.environment import environment
 from tflite_ptq.observer import Observer
+from tflite_ptq.recipe.dataset import Dataset, RangeMethod
 from tflite_ptq.recipe.loader import LoadedRecipe
 from tflite_ptq.recipe.schema import FLOAT32, Recipe, Variant
 from tflite_ptq.report import debug_files, outcome_folder
@@ -93,6 +96,16 @@ def _chosen(recipe: Recipe, name: str | None) -> Variant:
 
 
 @dataclass(frozen=True)
+class _Ranges:
+    """``calibrated``, a float file that holds activation ranges by ``method``."""
+
+    method: RangeMethod
+    calibrated: Path
+    auto_tried: tuple[str, ...] = ()
+    """The methods among which ``method: auto`` found this one."""
+
+
+@dataclass(frozen=True)
 class _Story:
     recipe: Recipe
     variant: Variant
@@ -111,15 +124,17 @@ class _Story:
         unserved = runtime.ask(calibrate, Calibrated, "calibration", self._progress("calibrating")).unserved
         if unserved is not None:
             raise ModelError(f"{self.recipe.model.path}: its layers cannot be followed because {unserved}")
+        ranges = _Ranges(dataset.calibration.first_method, calibrated)
+        ranges = self._auto_ranges(dataset, reference, inputs, ranges)
         quantized = self.folder / f"{self.variant.name}.tflite"
-        self._quantize(calibrated, self.variant, quantized)
+        self._quantize(ranges.calibrated, self.variant, quantized)
         followed = self.children.work / "integer-io.tflite"
-        self._quantize(calibrated, self.variant.model_copy(update={"io": "int8"}), followed)
+        self._quantize(ranges.calibrated, self.variant.model_copy(update={"io": "int8"}), followed)
         yardstick = Yardstick(reference=str(reference), inputs=inputs, dataset=dataset, samples=options.samples)
         self.observer.stage("comparing activations", 0, None)
         request = CompareLayers(yardstick=yardstick, model=str(quantized), followed=str(followed))
         compared = runtime.ask(request, LayersCompared, "comparison of the activations")
-        trials = Trials(self.children, self.variant, calibrated, yardstick, compared.whole, self.observer)
+        trials = Trials(self.children, self.variant, ranges.calibrated, yardstick, compared.whole, self.observer)
         in_float = tuple(n for one in compared.layers if one.in_float for n in one.outputs)
         layers = trials.sensitivity(compared.layers, compared.computed, in_float, options.layers)
         return DebugReport(
@@ -133,13 +148,13 @@ class _Story:
             entry=_entry(self.variant),
             samples=compared.samples,
             subset=compared.subset,
-            method=shown(dataset.calibration.first_method),
-            auto=dataset.calibration.method == "auto",
+            method=shown(ranges.method),
+            auto_tried=ranges.auto_tried,
             whole=compared.whole,
             inputs=compared.inputs,
             layers=layers,
             exclusions=trials.exclusions(layers),
-            methods=trials.methods(dataset.calibration),
+            methods=trials.methods(dataset.calibration, ranges.method),
             correction=trials.correction(quantized),
             duration_s=0.0,
         )
@@ -168,6 +183,19 @@ class _Story:
         )
         self.children.converter.ask(convert, Converted, f"conversion of {FLOAT32}")
         return target, opened.inputs
+
+    def _auto_ranges(
+        self, dataset: Dataset, reference: Path, inputs: tuple[TensorInfo, ...], ranges: _Ranges
+    ) -> _Ranges:
+        """What ``convert`` would keep in the place of ``ranges``."""
+        with ThreadPoolExecutor(max_workers=1) as converting:
+            improving = Improving(inputs, dataset, reference, self.children, self.observer, converting)
+            if not improving.chooses_ranges(self.variant):
+                return ranges
+            tried = self.children.work / "tried.tflite"
+            self._quantize(ranges.calibrated, self.variant, tried)
+            method, calibrated = improving.chosen_ranges(self.variant, tried) or (ranges.method, ranges.calibrated)
+        return _Ranges(method, calibrated, (shown(ranges.method), *map(shown, RANGE_METHODS)))
 
     def _quantize(self, calibrated: Path, variant: Variant, target: Path) -> None:
         self.observer.stage(f"quantizing {variant.name}", 0, None)

@@ -25,7 +25,8 @@ BIAS_METHODS: dict[str, BiasMethods] = {
     "sequential": ("sequential",),
     "auto": ("sequential", "one-pass"),
 }
-_RANGE_METHODS: tuple[RangeMethod, ...] = ("mse", Percentile(percentile=99.99))
+RANGE_METHODS: tuple[RangeMethod, ...] = ("mse", Percentile(percentile=99.99))
+"""What ``method: auto`` holds against the converter's own."""
 
 
 @dataclass(frozen=True)
@@ -46,17 +47,26 @@ class Improving:
 
         What its correction did, ``None`` where none was asked for; and a note on each thing tried.
         """
-        others = self._with_other_ranges(variant) if calibrated and self._chooses_ranges(variant) else ()
+        others = self._with_other_ranges(variant) if calibrated and self.chooses_ranges(variant) else ()
         best = self._correct(variant, self.float32, file, others)
         method: RangeMethod | None = None
         notes: list[str] = []
         if others and best is not None and best.correction is not None:
-            method = (None, *_RANGE_METHODS)[best.chosen]
+            method = (None, *RANGE_METHODS)[best.chosen]
             notes.append(_on_ranges(best, best.correction))
         if not variant.weighting.plain:
             best, note = self._with_weights(variant, best, method, file)
             notes.append(note)
         return best, tuple(notes)
+
+    def chosen_ranges(self, variant: Variant, file: Path) -> tuple[RangeMethod, Path] | None:
+        """The method whose activation ranges ``improve`` would keep, and the float file that holds them.
+
+        ``None`` where those stay that ``file`` was quantized with. ``file`` is left corrected.
+        """
+        best = self._correct(variant, self.float32, file, self._with_other_ranges(variant))
+        kept = best.chosen - 1 if best is not None and best.correction is not None else -1
+        return None if kept < 0 else (RANGE_METHODS[kept], self._prepared_ranges[kept])
 
     def _correct(self, variant: Variant, reference: Path, file: Path, others: Sequence[Path] = ()) -> Corrected | None:
         # The error that reaches a layer is not known in advance where activations are quantized at run time.
@@ -75,7 +85,8 @@ class Improving:
         )
         return self.children.runtime.ask(request, Corrected, f"correction of {variant.name}")
 
-    def _chooses_ranges(self, variant: Variant) -> bool:
+    def chooses_ranges(self, variant: Variant) -> bool:
+        """Whether ranges by other methods are tried for it."""
         calibration = self.dataset.calibration
         return (
             variant.scheme == "int8"  # int16x8 has steps to spare: nothing is won by clipping
@@ -89,7 +100,7 @@ class Improving:
         """The variant by each of the other methods, quantized and not corrected."""
         unweighted = variant.model_copy(update={"weights": Weights()})
         if not self._prepared_ranges:
-            _, prepared = self._prepared(unweighted, _RANGE_METHODS, "ranges")
+            _, prepared = self._prepared(unweighted, RANGE_METHODS, "ranges")
             self._prepared_ranges.extend(prepared)
         return tuple(
             self._quantized(unweighted, calibrated, f"by{number}")
@@ -147,7 +158,7 @@ class Improving:
 
 
 def _on_ranges(best: Corrected, judged: Correction) -> str:
-    names = ("minmax", *map(_shown, _RANGE_METHODS))
+    names = ("minmax", *map(_shown, RANGE_METHODS))
     tried = ", ".join(
         f"{name} NaN" if value is None else f"{name} {closeness(unless_exact(value))}"
         for name, value in zip(names, best.tried_db, strict=True)

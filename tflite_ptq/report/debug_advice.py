@@ -103,10 +103,10 @@ def _method(report: DebugReport) -> Iterator[Advice]:
     if not gains:
         return
     gain, best = max(gains, key=lambda pair: pair[0])
-    if gain >= WORTH_DB and report.auto:
+    if gain >= WORTH_DB and best.method in report.auto_tried:
         yield Advice(
-            text=f"activation ranges by {best.method} come closer than by {report.method}, with which the layers were "
-            f"looked at: {gain:+.1f} dB; `method: auto` of the recipe tries that when it converts"
+            text=f"activation ranges by {best.method} come closer than by {report.method} here: {gain:+.1f} dB without "
+            f"bias correction; `method: auto` held both against each other with it, and kept {report.method}"
         )
     elif gain >= WORTH_DB:
         yield Advice(
@@ -115,7 +115,7 @@ def _method(report: DebugReport) -> Iterator[Advice]:
             yaml=f"dataset: {{calibration: {{method: {best.method}}}}}",
         )
     else:
-        kept = "auto" if report.auto else report.method
+        kept = "auto" if report.auto_tried else report.method
         yield Advice(text=f"keep calibration method {kept}: no other gains {WORTH_DB:g} dB over {report.method}")
 
 
