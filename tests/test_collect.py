@@ -75,6 +75,7 @@ def test_limits_are_those_of_the_activations(tmp_path: Path, gather: Gather, thr
         # Equal up to XNNPACK's choice of kernel, which may differ where an activation is kept.
         assert one.min == pytest.approx(values.min(), rel=1e-6, abs=1e-6)
         assert one.max == pytest.approx(values.max(), rel=1e-6, abs=1e-6)
+        assert (values[one.min_at].min(), values[one.max_at].max()) == pytest.approx((one.min, one.max), rel=1e-6)
         assert (one.samples, one.values, one.non_finite_samples) == (count, values.size, 0)
 
 
@@ -203,8 +204,8 @@ def test_a_shard_without_a_usable_sample(tmp_path: Path, threads: int, monkeypat
 
     found, _ = collect(model, ["x"], range(40), good, LIMITS, threads, lambda done, total: None)
     whole = collected(model, samples[10:])
-    assert {model.name(t): (one.min, one.max, one.samples) for t, one in found.items()} == {
-        name: (one.min, one.max, 30) for name, one in whole.items()
+    assert {model.name(t): (one.min, one.max, one.min_at, one.max_at, one.samples) for t, one in found.items()} == {
+        name: (one.min, one.max, one.min_at, one.max_at, 30) for name, one in whole.items()
     }
 
 

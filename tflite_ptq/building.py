@@ -37,6 +37,7 @@ from tflite_ptq.worker.messages import (
     Examine,
     Examined,
     Quantize,
+    Settled,
 )
 
 _MODEL = "model.tflite"
@@ -135,6 +136,7 @@ class Building:
         if calibrated is None:
             converting.submit(self.children.converter.warm_up)  # other ranges make other variants
             calibrated = self.children.runtime.ask(request, Calibrated, "calibration", self._progress("calibrating"))
+            calibrated = self._settled(calibrated, request, converting)
             self.cache.keep(key, calibrated.model_copy(update={"calibration_s": None}), {_MODEL: target})
         self.journal.calibrated(calibrated)
         if calibrated.unserved is None:
@@ -146,6 +148,18 @@ class Building:
                 variant.name, f"calibrated by TFLiteConverter (engine tflite) because {calibrated.unserved}"
             )
         return {v.name: self._begin_alone(v, converting) for v in variants}
+
+    def _settled(self, calibrated: Calibrated, request: Calibrate, converting: ThreadPoolExecutor) -> Calibrated:
+        """With the converter's own ranges in the file, where they are asked for."""
+        settle = calibrated.settling(request)
+        if settle is None:
+            return calibrated
+        settled = converting.submit(self.children.converter.ask, settle, Settled, "settling of the ranges").result()
+        findings = calibrated.findings
+        if settled.kept is not None:
+            findings += (f"the ranges may differ from TFLiteConverter's in their last digits: {settled.kept}",)
+        seconds = (calibrated.calibration_s or 0.0) + settled.seconds
+        return calibrated.model_copy(update={"findings": findings, "calibration_s": seconds})
 
     def _quantize(self, variant: Variant | None, calibrated: Path) -> Converted:
         assert variant is not None

@@ -42,6 +42,7 @@ from tflite_ptq.worker.messages import (
     Opened,
     OpenSource,
     Quantize,
+    Settled,
 )
 
 
@@ -121,9 +122,11 @@ class _Story:
         reference, inputs = self._float_model()
         calibrated = self.children.work / "calibrated.tflite"
         calibrate = Calibrate(model=str(reference), inputs=inputs, dataset=dataset, target=str(calibrated))
-        unserved = runtime.ask(calibrate, Calibrated, "calibration", self._progress("calibrating")).unserved
-        if unserved is not None:
-            raise ModelError(f"{self.recipe.model.path}: its layers cannot be followed because {unserved}")
+        done = runtime.ask(calibrate, Calibrated, "calibration", self._progress("calibrating"))
+        if done.unserved is not None:
+            raise ModelError(f"{self.recipe.model.path}: its layers cannot be followed because {done.unserved}")
+        if (settle := done.settling(calibrate)) is not None:
+            self.children.converter.ask(settle, Settled, "settling of the ranges")
         ranges = _Ranges(dataset.calibration.first_method, calibrated)
         ranges = self._auto_ranges(dataset, reference, inputs, ranges)
         quantized = self.folder / f"{self.variant.name}.tflite"

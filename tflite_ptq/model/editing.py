@@ -19,6 +19,7 @@ from tflite_ptq.model.flatbuffer import DTYPE_CODES, DTYPES, OPERATOR_NAMES
 from tflite_ptq.model.packing import packed, packed_in_front, unpacked
 from tflite_ptq.model.patching import with_ranges
 from tflite_ptq.model.reductions import Reduced, with_reductions
+from tflite_ptq.model.sharing import lean, loosened
 from tflite_ptq.model.substitutes import with_substitutes
 
 Array = NDArray[np.generic]
@@ -74,7 +75,7 @@ class Editable:
     def copy(self) -> Editable:
         """Another of the same content: an edit of one does not show in the other. Far quicker than unpacking again."""
         other = object.__new__(Editable)
-        other._file, other._model, other._changed = self._file, _loosened(self._model), self._changed
+        other._file, other._model, other._changed = self._file, loosened(self._model), self._changed
         return other
 
     @property
@@ -159,6 +160,13 @@ class Editable:
             int(found.quantizedDimension),
         )
 
+    def limits(self, tensor: int) -> tuple[float, float] | None:
+        """``quantization.min`` and ``.max`` as calibration wrote them; ``None`` where it did not."""
+        found = self._graph.tensors[tensor].quantization
+        if found is None or found.min is None or found.max is None or len(found.min) != 1 or len(found.max) != 1:
+            return None
+        return float(found.min[0]), float(found.max[0])
+
     def activations(self) -> tuple[int, ...]:
         """Float tensors that an inference computes: the inputs and every operator's outputs, in execution order."""
         computed = (int(index) for operator in self._graph.operators for index in operator.outputs)
@@ -172,7 +180,7 @@ class Editable:
             patched = with_ranges(self._file, {self._graph.tensors[i]: limits for i, limits in ranges.items()})
             if patched is not None:
                 return patched
-        model = _loosened(self._model)
+        model = loosened(self._model)
         for tensor, (low, high) in ranges.items():
             parameters = schema.QuantizationParametersT()
             parameters.min, parameters.max = [low], [high]
@@ -188,7 +196,7 @@ class Editable:
         part.inputs, part.outputs = list(inputs), list(outputs)
         used = {*inputs, *outputs, *(i for operator in part.operators for i in (*operator.inputs, *operator.outputs))}
         no_tensor, no_buffer = schema.TensorT(), schema.BufferT()
-        part.tensors = [_lean(tensor) if i in used else no_tensor for i, tensor in enumerate(whole.tensors)]
+        part.tensors = [lean(tensor) if i in used else no_tensor for i, tensor in enumerate(whole.tensors)]
         read = {whole.tensors[i].buffer for operator in part.operators for i in operator.inputs if i != _ABSENT}
         model = copy.copy(self._model)
         model.subgraphs = [part]
@@ -215,7 +223,7 @@ class Editable:
             node
             for node in self.nodes()
             if node.name in names
-            and all(self._has_range(i) for i in (*node.inputs, *node.outputs) if not self.is_constant(i))
+            and all(self.limits(i) is not None for i in (*node.inputs, *node.outputs) if not self.is_constant(i))
         ]
         if not found:
             return self._file, ()
@@ -266,34 +274,9 @@ class Editable:
             return "the model is larger than a flatbuffer (2 GB) and stores its weights behind it"
         return None
 
-    def _has_range(self, tensor: int) -> bool:
-        found = self._graph.tensors[tensor].quantization
-        return found is not None and found.min is not None and found.max is not None
-
     def _buffer(self, tensor: int) -> Any:
         return self._model.buffers[self._graph.tensors[tensor].buffer]
 
     def _operator_name(self, opcode_index: int) -> str:
         code = self._model.operatorCodes[opcode_index]
         return OPERATOR_NAMES.get(max(code.builtinCode, code.deprecatedBuiltinCode), "CUSTOM")
-
-
-def _loosened(model: Any) -> Any:
-    """A copy of all that the methods of ``Editable`` assign to or append to; what they only replace is shared."""
-    loose = copy.copy(model)
-    loose.buffers = list(model.buffers)
-    loose.operatorCodes = [copy.copy(code) for code in model.operatorCodes]
-    graph, *others = model.subgraphs
-    loose.subgraphs = [copy.copy(graph), *others]
-    loose.subgraphs[0].tensors = [copy.copy(tensor) for tensor in graph.tensors]
-    loose.subgraphs[0].operators = [copy.copy(operator) for operator in graph.operators]
-    return loose
-
-
-def _lean(tensor: Any) -> Any:
-    """Without what running does not need and packing pays for."""
-    same = copy.copy(tensor)
-    same.name = None
-    if same.type == schema.TensorType.FLOAT32:
-        same.quantization = None
-    return same

@@ -195,6 +195,11 @@ class Calibration(Subset):
         return self
 
     @property
+    def as_converter(self) -> bool:
+        """Whether the ranges are to be TFLiteConverter's own, to the last bit."""
+        return self.method == "minmax" and not self.overrides
+
+    @property
     def first_method(self) -> RangeMethod:
         """What ``auto`` starts from, and is held against: the converter's own."""
         return "minmax" if self.method == "auto" else self.method

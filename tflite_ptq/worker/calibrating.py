@@ -66,7 +66,16 @@ def calibrate(request: Calibrate, progress: ReportProgress) -> Calibrated:
         skipped=tuple(SkippedSample(sample=name, reason=reason) for name, reason in sorted(skipped.items())),
         findings=(*faults, *(str(finding) for finding in findings)),
         calibration_s=seconds,
+        decisive=_decisive([ref for ref in refs if ref.name not in skipped], statistics)
+        if settings.as_converter
+        else (),
     )
+
+
+def _decisive(taken: Sequence[SampleRef], statistics: Mapping[int, TensorStatistics]) -> tuple[str, ...]:
+    """Names of the samples, in order, that brought a minimum or a maximum; ``taken`` are all that were seen."""
+    places = {place for one in statistics.values() if one.values for place in (one.min_at, one.max_at)}
+    return tuple(taken[place].name for place in sorted(places))
 
 
 def gathered(

@@ -21,13 +21,14 @@ from tflite_ptq.quantize.audit import audit
 from tflite_ptq.quantize.convert import Representative, Sample, convert, no_integer_kernel
 from tflite_ptq.quantize.exclude import excluded_outputs
 from tflite_ptq.quantize.integer import quantize, with_integer_kernels
+from tflite_ptq.quantize.stock_ranges import stock_ranges
 from tflite_ptq.recipe.dataset import Dataset
 from tflite_ptq.recipe.schema import Variant
 from tflite_ptq.result import SkippedSample, TensorInfo
 from tflite_ptq.worker.child import ReportProgress, serve
 from tflite_ptq.worker.chosen import chosen_samples
 from tflite_ptq.worker.debug_messages import QuantizeParts
-from tflite_ptq.worker.messages import Convert, Converted, ConverterJob, Opened, OpenSource, Quantize
+from tflite_ptq.worker.messages import Convert, Converted, ConverterJob, Opened, OpenSource, Quantize, Settle, Settled
 
 _SEVERAL_OUTPUTS = frozenset({"SPLIT", "SPLIT_V", "UNPACK"})
 _ATTEMPTS = 5
@@ -41,7 +42,7 @@ def main() -> None:
     serve(requests, _handle)
 
 
-def _handle(request: ConverterJob, progress: ReportProgress) -> Opened | Converted:
+def _handle(request: ConverterJob, progress: ReportProgress) -> Opened | Converted | Settled:
     match request:
         case OpenSource():
             return _open(request)
@@ -53,6 +54,8 @@ def _handle(request: ConverterJob, progress: ReportProgress) -> Opened | Convert
             calibrated, _ = with_integer_kernels(Editable(Path(request.calibrated).read_bytes()), request.variant)
             atomic.write(Path(request.target), quantize(calibrated, request.variant, request.excluded))
             return Converted()
+        case Settle():
+            return _settle(request)
 
 
 def _open(request: OpenSource) -> Opened:
@@ -96,6 +99,21 @@ def _quantize(request: Quantize) -> Converted:
                 break
         _refuse_float(variant, left)
     return Converted(substituted=substituted)
+
+
+def _settle(request: Settle) -> Settled:
+    started = time.monotonic()
+    model, target, names = Path(request.model), Path(request.calibrated), set(request.samples)
+    inputs = [info.name for info in describe(model).inputs]
+    refs = [ref for ref in chosen_samples(request.dataset).calibration if ref.name in names]
+    reader = Reader(request.dataset, request.inputs)
+    samples = stream(reader, refs, request.dataset.on_bad_sample, lambda ref, reason: None, part=True)
+    try:
+        limits = stock_ranges(model.read_bytes(), ([sample[name] for name in inputs] for _, sample in samples))
+    except ConversionError as error:
+        return Settled(seconds=time.monotonic() - started, kept=str(error))
+    atomic.write(target, Editable(target.read_bytes()).with_ranges(limits))
+    return Settled(seconds=time.monotonic() - started)
 
 
 def _refuse_float(variant: Variant, left: tuple[str, ...]) -> None:

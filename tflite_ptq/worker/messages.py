@@ -63,7 +63,26 @@ class Quantize(Frozen):
     target: str
 
 
-ConverterJob: TypeAlias = Union[OpenSource, Convert, Quantize, QuantizeParts]
+class Settle(Frozen):
+    """Put the ranges that TensorFlow's calibrator reads of some ``samples``, by name, in the place of those in
+    ``calibrated``, made of the float file ``model``."""
+
+    job: Literal["settle"] = "settle"
+    model: str
+    calibrated: str
+    inputs: tuple[TensorInfo, ...]
+    dataset: Dataset
+    samples: tuple[str, ...]
+
+
+class Settled(Frozen):
+    """``kept`` says why the ranges are still those that were there."""
+
+    seconds: float
+    kept: str | None = None
+
+
+ConverterJob: TypeAlias = Union[OpenSource, Convert, Quantize, QuantizeParts, Settle]
 
 
 class Scan(Frozen):
@@ -124,12 +143,26 @@ class Calibrate(Frozen):
 
 
 class Calibrated(Frozen):
-    """``unserved`` says why this engine cannot calibrate the model; there is no file then."""
+    """``unserved`` says why this engine cannot calibrate the model; there is no file then. ``decisive``: the names of
+    the samples that brought the limits, where the recipe asks for the converter's own ranges."""
 
     unserved: str | None = None
     skipped: tuple[SkippedSample, ...] = ()
     findings: tuple[str, ...] = ()
     calibration_s: float | None = None
+    decisive: tuple[str, ...] = ()
+
+    def settling(self, request: Calibrate) -> Settle | None:
+        """What is left to ask of the converter before the file that ``request`` made is quantized."""
+        if not self.decisive:
+            return None
+        return Settle(
+            model=request.model,
+            calibrated=request.target,
+            inputs=request.inputs,
+            dataset=request.dataset,
+            samples=self.decisive,
+        )
 
 
 class Examine(Frozen):

@@ -131,6 +131,7 @@ class _LimitsObserver:
         self._samples = self._filled = self._waiting = 0
         self._low = np.full(len(self._sizes), np.inf, np.float32)
         self._high = np.full(len(self._sizes), -np.inf, np.float32)
+        self._at = np.zeros((2, len(self._sizes)), np.int64)
         self._non_finite = np.zeros(len(self._sizes), np.int64)
         self._limits: list[Limits] = []
 
@@ -169,10 +170,11 @@ class _LimitsObserver:
             self._note(self._samples, self._low, self._high)
         statistics = [TensorStatistics(Gather()) for _ in self._sizes]
         if self._samples:
-            for one, size, low, high, non_finite in zip(
-                statistics, self._sizes, self._low.tolist(), self._high.tolist(), self._non_finite.tolist(), strict=True
+            limits, at = zip(self._low.tolist(), self._high.tolist(), strict=True), zip(*self._at.tolist(), strict=True)
+            for one, size, seen, places, non_finite in zip(
+                statistics, self._sizes, limits, at, self._non_finite.tolist(), strict=True
             ):
-                one.add_limits(self._samples, size, low, high, non_finite)
+                one.add_limits(self._samples, size, seen, places, non_finite)
         return Seen([statistics[place] for place in self._places], self._limits)
 
     def _look_closer(self, sample: Sequence[Array], row: NDArray[np.float32]) -> None:
@@ -195,6 +197,9 @@ class _LimitsObserver:
         for noted in self._noted:
             if self._samples < noted <= self._samples + self._filled:
                 self._note(noted, low[noted - self._samples - 1], high[noted - self._samples - 1])
+        lower, higher = low[-1] < self._low, high[-1] > self._high
+        self._at[0, lower] = self._samples + rows[:, :count].argmin(axis=0)[lower]
+        self._at[1, higher] = self._samples + rows[:, count : 2 * count].argmax(axis=0)[higher]
         self._low, self._high = low[-1], high[-1]
         self._samples += self._filled
         self._filled = 0

@@ -37,7 +37,8 @@ class TensorStatistics:
     """Accumulates one tensor over samples. Channels are the last axis; a scalar counts as one channel.
 
     ``samples`` and ``values`` count what was seen; ``min`` and ``max`` are float32 values held as Python floats, NaN
-    once a NaN was seen, ``None`` before the first value. ``histogram`` is ``None`` where none was asked for and holds
+    once a NaN was seen, ``None`` before the first value; ``min_at`` and ``max_at`` are the positions, among the samples
+    seen, of those that brought them. ``histogram`` is ``None`` where none was asked for and holds
     the finite samples only; ``non_finite_samples`` counts the others.
     """
 
@@ -48,7 +49,9 @@ class TensorStatistics:
         "_sums",
         "histogram",
         "max",
+        "max_at",
         "min",
+        "min_at",
         "non_finite_samples",
         "samples",
         "values",
@@ -61,6 +64,7 @@ class TensorStatistics:
         self.non_finite_samples = 0
         self.min: float | None = None
         self.max: float | None = None
+        self.min_at = self.max_at = 0
         self.histogram: Histogram | None = Histogram() if gather.histograms else None
         self._sums: NDArray[np.float64] | None = None
         self._squares: NDArray[np.float64] | None = None
@@ -103,21 +107,24 @@ class TensorStatistics:
                     self._add_channels(*_channel_sums(sample))
                 if self._gather.maps:
                     self._add_map(sample)
-        self._add_limits(low, high)
+        self._add_limits(low, high, self.samples, self.samples)
         self.samples += 1
         self.values += sample.size
         self.non_finite_samples += not finite
         if self.histogram is not None and finite:
             self.histogram.update(sample, low, high)
 
-    def add_limits(self, samples: int, values: int, low: float, high: float, non_finite_samples: int) -> None:
-        """Take in ``samples`` samples of ``values`` values each by their limits; NaN where one is among them.
+    def add_limits(
+        self, samples: int, values: int, limits: tuple[float, float], at: tuple[int, int], non_finite_samples: int
+    ) -> None:
+        """Take in ``samples`` samples of ``values`` values each by their limits, minimum and maximum, and the positions
+        ``at`` which they are among these samples; NaN where one is among the values.
 
         Raises ``ValueError`` where more than limits is gathered.
         """
         if self._gather != Gather():
             raise ValueError(f"limits alone do not give {self._gather}")
-        self._add_limits(low, high)
+        self._add_limits(*limits, self.samples + at[0], self.samples + at[1])
         self.samples += samples
         self.values += samples * values
         self.non_finite_samples += non_finite_samples
@@ -130,7 +137,7 @@ class TensorStatistics:
         if self._gather != other._gather:
             raise ValueError(f"statistics of {other._gather} cannot be merged into statistics of {self._gather}")
         if other.min is not None and other.max is not None:
-            self._add_limits(other.min, other.max)
+            self._add_limits(other.min, other.max, self.samples + other.min_at, self.samples + other.max_at)
         with np.errstate(invalid="ignore", over="ignore"):
             if other._sums is not None and other._squares is not None:
                 self._add_channels(other._sums, other._squares)
@@ -142,12 +149,12 @@ class TensorStatistics:
         if self.histogram is not None and other.histogram is not None:
             self.histogram.merge(other.histogram)
 
-    def _add_limits(self, low: float, high: float) -> None:
+    def _add_limits(self, low: float, high: float, low_at: int, high_at: int) -> None:
         # A NaN is unequal to itself, and nothing is below or above it: once there it stays.
         if self.min is None or low < self.min or low != low:
-            self.min = low
+            self.min, self.min_at = low, low_at
         if self.max is None or high > self.max or high != high:
-            self.max = high
+            self.max, self.max_at = high, high_at
 
     def _add_channels(self, sums: NDArray[np.float64], squares: NDArray[np.float64]) -> None:
         if self._sums is None or self._squares is None:
