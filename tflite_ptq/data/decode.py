@@ -17,6 +17,7 @@ from tflite_ptq.recipe.dataset import Format, ImageFormat, NpyFormat, NpzFormat,
 
 _BROKEN_IMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
 _IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
+_UNIDENTIFIED = "not a JPEG, PNG, BMP or WebP image; write it again or remove it"
 _EXIF_ORIENTATION = 0x0112
 
 
@@ -52,7 +53,7 @@ def decode_image(file: Path) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise BadSample(f"{file}: the image is too large to be decoded safely: {error}; scale it down") from error
     except UnidentifiedImageError as error:
-        raise BadSample(f"{file}: not a JPEG, PNG, BMP or WebP image; write it again or remove it") from error
+        raise BadSample(f"{file}: {_UNIDENTIFIED}") from error
     except _BROKEN_IMAGE as error:
         raise unreadable(file, OSError(str(error)) if isinstance(error, SyntaxError) else error) from error
 
@@ -63,6 +64,8 @@ def image_size(file: Path) -> tuple[int, int]:
         with Image.open(file, formats=_IMAGE_FORMATS) as image:
             turned = image.getexif().get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8)  # by a quarter
             return (image.width, image.height) if turned else (image.height, image.width)
+    except UnidentifiedImageError as error:
+        raise BadSample(f"{file}: {_UNIDENTIFIED}") from error
     except _BROKEN_IMAGE as error:
         raise unreadable(file, OSError(str(error)) if isinstance(error, SyntaxError) else error) from error
 
