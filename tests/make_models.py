@@ -39,6 +39,27 @@ class String(tf.Module):
         return {"length": tf.strings.length(text)}
 
 
+def odd_inputs(folder: Path) -> None:
+    """Models that do not take one float image (H, W, C) of a fixed size."""
+    layers = keras.layers
+
+    def scores(x: object) -> object:
+        return layers.Dense(3)(layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3)(x)))
+
+    left, right = keras.Input((8, 8, 3), name="left"), keras.Input((8, 8, 3), name="right")
+    keras.Model([left, right], layers.Add()([scores(left), scores(right)])).save(folder / "pair.keras")
+    first = keras.Input((3, 8, 10), name="pixels")
+    keras.Model(first, scores(layers.Permute((2, 3, 1))(first))).save(folder / "first.keras")
+    pixels = keras.Input((8, 8, 3), dtype="uint8", name="image")
+    of_bytes = keras.Model(pixels, scores(layers.Rescaling(1 / 255)(keras.ops.cast(pixels, "float32"))))
+    of_bytes.save(folder / "bytes.keras")
+    of_bytes.export(str(folder / "bytes_saved"), verbose=False)
+    frames = keras.Input((None, 5), name="frames")
+    pooled = layers.GlobalAveragePooling1D()(layers.Conv1D(4, 5)(frames))
+    keras.Model(frames, layers.Dense(3)(pooled)).save(folder / "length.keras")
+    keras.Model(frames, layers.Dense(3)(layers.GRU(4)(frames))).save(folder / "loop.keras")
+
+
 def main(folder: Path) -> None:
     keras.utils.set_random_seed(0)
     cnn = keras.Sequential(
@@ -63,6 +84,7 @@ def main(folder: Path) -> None:
     image = keras.Input((8, 8, 1), name="image")
     scaled = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(image))
     keras.Model(image, keras.layers.Dense(3)(scaled)).save(folder / "scaled.keras")
+    odd_inputs(folder)
     for module in (Sine(), Open(), Blows(), String()):
         signatures = {"serving_default": module.serve}
         tf.saved_model.save(module, str(folder / type(module).__name__.lower()), signatures=signatures)

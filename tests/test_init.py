@@ -55,8 +55,8 @@ def test_init_writes_what_check_accepts(
 def test_init_says_which_sizes_it_guessed(models: Path, run: Command, check: Command) -> None:
     assert run("init", models / "open", "-o", "sub folder/o.yaml").code == 0
     text = Path("sub folder/o.yaml").read_text(encoding="utf-8")
-    assert "# The model leaves these dimensions open; the sizes here are guesses to correct." in text
-    assert "x: {shape: [1, 1, 2]}" in text
+    assert "# FILL IN: the model leaves dimensions open; the sizes here are guesses to correct." in text
+    assert "x: {shape: [1, 128, 2]}" in text
     assert check("sub folder/o.yaml").code == 0
 
 
@@ -131,6 +131,30 @@ def test_init_refuses(arguments: list[str], code: int, message: str, models: Pat
     assert ended.code == code
     assert ended.message.startswith(message.format(models=models)), ended.err
     assert [path.name for path in Path().iterdir()] == ["notes.txt"]
+
+
+# (data, the message from the data's name on)
+UNUSABLE = [
+    ("lying/one.png", "is one image, images are read from a folder; name the folder that holds it"),
+    ("lying", "/one.png: not a JPEG, PNG, BMP or WebP image; write it again or remove it"),
+    ("zero.npy", "holds no samples (length 0 along axis 0); write the file again or name another"),
+    ("scalar.npy", "holds a single number, expected samples stacked along axis 0; write the file again"),
+    ("text.npz", "cannot be read: File is not a zip file; write the file again or remove it"),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("data", "message"), UNUSABLE)
+def test_init_names_the_data_that_cannot_be_used(data: str, message: str, models: Path, run: Command) -> None:
+    """And no place in a recipe, which is not there yet."""
+    Path("lying").mkdir()
+    Path("lying/one.png").write_text("no image", encoding="utf-8")
+    Path("text.npz").write_text("no archive", encoding="utf-8")
+    np.save("zero.npy", np.zeros((0, 8, 8, 1), np.float32))
+    np.save("scalar.npy", np.float32(1))
+    ended = run("init", models / "tiny.keras", "--data", data)
+    assert (ended.code, ended.message.partition(data)[2].removeprefix(": ")) == (3, message)
+    assert "dataset." not in ended.err and not Path("recipe.yaml").exists()
 
 
 @pytest.mark.slow

@@ -2,37 +2,51 @@
 
 from __future__ import annotations
 
-import dataclasses
-import math
 import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from tflite_ptq.checking import runtime
 from tflite_ptq.errors import DataError
 from tflite_ptq.model.tflite_source import float_inputs
-from tflite_ptq.recipe.dataset import Dataset, Evaluation, NpyFormat, NpzFormat
+from tflite_ptq.recipe.found import Samples, planned
 from tflite_ptq.recipe.schema import Model
-from tflite_ptq.recipe.starter import FoundData, FoundModel, guessed, starter
+from tflite_ptq.recipe.starter import FoundModel, starter
 from tflite_ptq.result import TensorInfo
-from tflite_ptq.worker.init_messages import LookAt, LookedAt
-from tflite_ptq.worker.messages import Describe, Described, Opened, OpenSource, Scan, Scanned
+from tflite_ptq.worker.init_messages import LookAt, Looked, LookedAt
+from tflite_ptq.worker.messages import Describe, Described, Opened, OpenSource
 from tflite_ptq.worker.process import Worker
 from tflite_ptq.worker.scratch import LOG_NAME, scratch_folder
 
-_FORMATS = {
+_Kind = Literal["image", "npy", "npz", "raw"]
+_FORMATS: Mapping[str, _Kind] = {
     **dict.fromkeys((".jpg", ".jpeg", ".png", ".bmp", ".webp"), "image"),
     ".npy": "npy",
     ".npz": "npz",
     **dict.fromkeys((".bin", ".raw", ".dat", ".pcm"), "raw"),
 }
-_SHAPED = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".npy"})
-"""What says its shape in its header."""
+_TRAINED_ON = ("train", "training")
+_HELD_OUT = ("val", "valid", "validation", "eval", "evaluation", "test", "testing")
 _MOST_LOOKED_AT = 8
-_ITEM_BYTES = {"float32": 4, "int8": 1, "int16": 2, "float64": 8}
-"""The likeliest dtype of each item size."""
+
+
+@dataclass(frozen=True)
+class _Lying:
+    """Sample files of one kind at ``path``, a folder or the only file, and where those to evaluate on lie."""
+
+    path: Path
+    evaluation: Path
+    kind: _Kind
+    files: Sequence[Path]
+
+    @property
+    def few(self) -> tuple[Path, ...]:
+        """Those to look into: what a raw file holds, it does not say."""
+        return tuple(file.absolute() for file in self.files[:_MOST_LOOKED_AT]) if self.kind != "raw" else ()
 
 
 def recipe_for(source: Model, data: Path | None, file: Path) -> str:
@@ -41,8 +55,8 @@ def recipe_for(source: Model, data: Path | None, file: Path) -> str:
     Raises ``ModelError`` or ``DataError`` where the model or the folder cannot be used.
     """
     model = Path(source.path)
-    files = _sample_files(data) if data is not None else ()
-    few = tuple(path.absolute() for path in files if path.suffix.lower() in _SHAPED)[:_MOST_LOOKED_AT]
+    lying = _lying(data) if data is not None else None
+    few = lying.few if lying is not None else ()
     with runtime() as child:
         described = child.ask(Describe(model=source), Described, "describe the model")
         looked = child.ask(LookAt(model=source, files=tuple(map(str, few))), LookedAt, "look at the samples")
@@ -50,19 +64,10 @@ def recipe_for(source: Model, data: Path | None, file: Path) -> str:
     converted = described.kind == "tflite"
     if converted:
         inputs = float_inputs(source, inputs, described.quantized)
-    shapes = {path: shape for path, shape in zip(few, looked.shapes, strict=True) if shape is not None}
-    found: FoundData | None = None
-    sample: tuple[int, ...] | None = None
-    if data is not None:
-        if data.is_dir() and len(inputs) == 1 and len(files) == len(shapes):
-            data = _stacked_in(shapes, len(inputs[0].shape)) or data
-        sample = _sample_shape(shapes, data, inputs[0].shape) if len(inputs) == 1 else None
-        found = _look_at(data, files, guessed(inputs[0].shape, sample)[1:] if inputs else (), looked.rescales, file)
-        if data.is_file():
-            found = _stacked(found, data)
+    samples = _samples(lying, dict(zip(few, looked.files, strict=True)), inputs, file) if lying is not None else None
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", model.stem).strip("-._") or "model"
-    found_model = FoundModel(_relative(model, file), inputs, source.signature, source.trust, converted, sample)
-    return starter(file.name, name, found_model, found)
+    found = FoundModel(_relative(model, file), inputs, source.signature, source.trust, converted, looked.loops)
+    return starter(file.name, name, found, planned(inputs, looked.rescales, samples))
 
 
 def _opened_inputs(model: Model) -> tuple[TensorInfo, ...]:
@@ -76,103 +81,102 @@ def _opened_inputs(model: Model) -> tuple[TensorInfo, ...]:
             converter.kill()
 
 
-def _sample_files(data: Path) -> Sequence[Path]:
+def _lying(data: Path) -> _Lying:
     if not data.exists():
         raise DataError(f"{data}: there is no such file or folder; name the folder that holds the samples")
-    files = [data] if data.is_file() else list(_walk(data))
+    calibration, evaluation = _subfolders(data)
+    files = [data] if data.is_file() else list(_walk(calibration))
     known = [path for path in files if path.suffix.lower() in _FORMATS]
     if not known:
-        raise DataError(f"{data}: no samples found among {len(files)} files (looked for {', '.join(_FORMATS)})")
-    return known
+        raise DataError(f"{calibration}: no samples found among {len(files)} files (looked for {', '.join(_FORMATS)})")
+    ((kind, _),) = Counter(_FORMATS[path.suffix.lower()] for path in known).most_common(1)
+    if kind == "image" and data.is_file():
+        raise DataError(f"{data}: is one image, images are read from a folder; name the folder that holds it")
+    return _Lying(calibration, evaluation, kind, [path for path in known if _FORMATS[path.suffix.lower()] == kind])
 
 
-def _stacked_in(shapes: Mapping[Path, tuple[int, ...]], rank: int) -> Path | None:
+def _subfolders(data: Path) -> tuple[Path, Path]:
+    """The folders to calibrate and to evaluate on: ``train`` and ``val``, say, where there are such in ``data``."""
+    by_name = {path.name.lower(): path for path in data.iterdir() if path.is_dir()} if data.is_dir() else {}
+    train = next((by_name[name] for name in _TRAINED_ON if name in by_name), None)
+    held_out = next((by_name[name] for name in _HELD_OUT if name in by_name), None)
+    return (data, data) if train is None or held_out is None else (train, held_out)
+
+
+def _samples(lying: _Lying, looked: Mapping[Path, Looked], inputs: Sequence[TensorInfo], recipe: Path) -> Samples:
+    good = {path: one.arrays for path, one in looked.items() if one.fault is None}
+    faults = [one.fault for one in looked.values() if one.fault is not None]
+    if faults and not good:
+        raise DataError(faults[0])
+    path, evaluation, count, arrays = lying.path, lying.evaluation, len(lying.files), tuple(good.values())
+    stack = path if path.is_file() else _stacked_in(lying, good, inputs) if path == evaluation else None
+    stacked = stack is not None and lying.kind != "raw"
+    if stack is not None and stacked:
+        path = evaluation = stack
+        arrays = (good[stack.absolute()],)
+        count = _stacked_count(stack, arrays[0], inputs)
+        # An array of another length is not of the samples: with its whole shape it fits no input.
+        arrays = ({name: shape[1:] if shape[:1] == (count,) else shape for name, shape in arrays[0].items()},)
+    folders, classes = _classes(lying) if lying.kind == "image" else ("none", ())
+    return Samples(
+        path=_relative(path, recipe),
+        evaluation=_relative(evaluation, recipe),
+        kind=lying.kind,
+        count=count,
+        stacked=stacked,
+        arrays=arrays,
+        folders=folders,
+        classes=classes,
+        size_bytes=lying.files[0].stat().st_size,
+    )
+
+
+def _classes(lying: _Lying) -> tuple[Literal["each", "none", "some"], tuple[str, ...]]:
+    """Whether images lie in folders of their class, and the names of these where one of them is empty."""
+    filled = {file.relative_to(lying.path).parts[0] for file in lying.files if file.parent != lying.path}
+    if not filled:
+        return "none", ()
+    if any(file.parent == lying.path for file in lying.files):
+        return "some", ()
+    there = sorted(one.name for one in lying.path.iterdir() if one.is_dir() and not one.name.startswith("."))
+    return "each", tuple(there) if set(there) != filled else ()
+
+
+def _stacked_in(
+    lying: _Lying, good: Mapping[Path, Mapping[str, tuple[int, ...]]], inputs: Sequence[TensorInfo]
+) -> Path | None:
     """The one file of a folder that holds many samples, beside their labels, say."""
-    stacked = [path for path, shape in shapes.items() if path.suffix == ".npy" and len(shape) == rank and shape[0] != 1]
+    if lying.kind not in ("npy", "npz") or len(lying.files) > len(good):
+        return None
+    stacked = []
+    for path, arrays in good.items():
+        shapes = [(info.shape, arrays.get("" if lying.kind == "npy" else info.name, ())) for info in inputs]
+        if any(len(own) == len(wanted) and own[0] != 1 for wanted, own in shapes):
+            stacked.append(path)
     return stacked[0] if len(stacked) == 1 else None
 
 
-def _sample_shape(shapes: Mapping[Path, tuple[int, ...]], data: Path, wanted: Sequence[int]) -> tuple[int, ...] | None:
-    """Without a batch; ``None`` where the files tell nothing of an input of shape ``wanted`` (batch included, -1 for
-    open dimensions), or differ among each other."""
-    own = {shape for path, shape in shapes.items() if data.is_dir() or path == data.absolute()}
-    if len(own) != 1:
-        return None
-    (shape,) = own
-    if next(iter(shapes)).suffix.lower() != ".npy":
-        return (*shape, wanted[-1]) if len(wanted) == 4 and wanted[-1] in (1, 3) else None
-    shape = shape[1:] if len(shape) == len(wanted) else shape
-    return shape if len(shape) == len(wanted) - 1 else None
-
-
-def _look_at(data: Path, files: Sequence[Path], shape: Sequence[int], rescales: bool | None, recipe: Path) -> FoundData:
-    kinds = Counter(_FORMATS[path.suffix.lower()] for path in files)
-    kind, count = kinds.most_common(1)[0]
-    classes = kind == "image" and data.is_dir() and any(path.parent != data for path in files)
-    text = f"{{type: {kind}}}"
-    steps: tuple[str, ...] = ()
-    if kind == "image":
-        steps = _image_steps(shape, rescales)
-    elif kind == "raw":
-        first = next(path for path in files if _FORMATS.get(path.suffix.lower()) == "raw")
-        text = _raw_format(first, shape)
-    return FoundData(
-        path=_relative(data, recipe),
-        found=f"{count} {kind} files" + (", one folder a class" if classes else ""),
-        format=text,
-        preprocess=steps,
-        samples=min(100, max(1, count // 2)),
-        all_used=count == 1,
-        select="stratified" if classes else "random",
-    )
-
-
-def _stacked(found: FoundData, data: Path) -> FoundData:
-    """What is known of one file once its samples are counted."""
-    form: NpyFormat | NpzFormat
-    if data.suffix.lower() == ".npy":
-        form = NpyFormat(type="npy")
-    elif data.suffix.lower() == ".npz":
-        form = NpzFormat(type="npz")
-    else:
-        return dataclasses.replace(found, samples=1, all_used=True)
-    with runtime() as child:
-        dataset = Dataset(format=form, evaluation=Evaluation(path=str(data.absolute())))
-        count = child.ask(Scan(dataset=dataset), Scanned, "count the samples").evaluation_samples
-    return dataclasses.replace(
-        found, found=f"{count} samples in one file", samples=min(100, max(1, count // 2)), all_used=count == 1
-    )
-
-
-def _image_steps(shape: Sequence[int], rescales: bool | None) -> tuple[str, ...]:
-    steps = []
-    if len(shape) == 3:
-        steps.append(f"resize: {{size: [{shape[0]}, {shape[1]}], mode: stretch, interpolation: bilinear}}")
-        if shape[2] == 1:
-            steps.append("color: gray")
-    steps.append(
-        "normalize: raw       # the model scales its inputs itself"
-        if rescales
-        else 'normalize: "0..1"    # as in training: raw, 0..1, -1..1, torch, caffe or {mean: ..., std: ...}'
-    )
-    return tuple(steps)
-
-
-def _raw_format(file: Path, shape: Sequence[int]) -> str:
-    size, values = file.stat().st_size, math.prod(shape)
-    dtype = next((name for name, item in _ITEM_BYTES.items() if values * item == size), None)
-    if dtype is None:
-        raise DataError(
-            f"{file}: {size} bytes are no sample of shape {list(shape)} in any dtype; write the format by hand: "
-            "{type: raw, dtype: ..., shape: [...], stride: ...}"
-        )
-    return f"{{type: raw, dtype: {dtype}, shape: [{', '.join(map(str, shape))}]}}"
+def _stacked_count(file: Path, arrays: Mapping[str, tuple[int, ...]], inputs: Sequence[TensorInfo]) -> int:
+    """The length along axis 0 that the arrays of the inputs share."""
+    own = [shape for name, shape in arrays.items() if any(info.name == name for info in inputs)]
+    lengths = Counter(shape[0] for shape in own or arrays.values() if shape)
+    if not lengths:
+        raise DataError(f"{file}: holds a single number, expected samples stacked along axis 0; write the file again")
+    ((count, _),) = lengths.most_common(1)
+    if count == 0:
+        raise DataError(f"{file}: holds no samples (length 0 along axis 0); write the file again or name another")
+    return count
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    for root, folders, names in os.walk(folder):
-        folders.sort()
-        yield from (Path(root) / name for name in sorted(names) if not name.startswith("."))
+    """All files below, hidden ones left out, in one order; links are followed, but not in circles."""
+    seen: set[str] = set()
+    for root, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(root)
+        folders[:] = sorted(name for name in folders if not name.startswith(".")) if real not in seen else []
+        if real not in seen:
+            yield from (Path(root) / name for name in sorted(names) if not name.startswith("."))
+        seen.add(real)
 
 
 def _relative(path: Path, file: Path) -> str:

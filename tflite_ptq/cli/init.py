@@ -27,9 +27,12 @@ def init_command(model: Path, data: Path | None, output: Path, signature: str | 
     from tflite_ptq import atomic, starting
     from tflite_ptq.errors import UsageError
     from tflite_ptq.recipe.schema import Model
+    from tflite_ptq.recipe.starter import FILL_IN
 
     if output.exists() and not force:
         raise UsageError(f"{output}: is there already; choose another with -o FILE or replace it with --force")
     source = Model(path=str(model), signature=signature, trust=trust)
-    atomic.write(output, starting.recipe_for(source, data, output).encode())
-    click.echo(f"wrote {output}; next: tflite-ptq check {output}")
+    text = starting.recipe_for(source, data, output)
+    atomic.write(output, text.encode())
+    first = f"fill in what it marks with '{FILL_IN}', then" if f"# {FILL_IN}" in text else "next"
+    click.echo(f"wrote {output}; {first}: tflite-ptq check {output}")

@@ -9,6 +9,8 @@ from tflite_ptq.result import TensorInfo
 
 _SHAPE_KEYS = ("batch_shape", "batch_input_shape")
 
+_RECURRENT = frozenset({"LSTM", "GRU", "SimpleRNN", "RNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"})
+
 
 def inputs_of(config: object) -> tuple[TensorInfo, ...] | None:
     """Inputs in the model's own order, named after their ``InputLayer``; ``None`` where the configuration does not
@@ -28,6 +30,18 @@ def scales_inputs(config: object) -> bool:
     if isinstance(config, dict):
         return config.get("class_name") in ("Rescaling", "Normalization") or any(map(scales_inputs, config.values()))
     return isinstance(config, list) and any(map(scales_inputs, config))
+
+
+def has_loops(config: object) -> bool:
+    """Whether a recurrent layer anywhere in the model becomes a loop: one that is not unrolled, but for the LSTM of
+    Keras 2 (told by its ``time_major``), which TFLiteConverter knows as an operator."""
+    if isinstance(config, dict):
+        inner = _mapping(config.get("config"))
+        recurrent = config.get("class_name") in _RECURRENT and not inner.get("unroll", False)
+        if recurrent and not (config["class_name"] == "LSTM" and "time_major" in inner):
+            return True
+        return any(map(has_loops, config.values()))
+    return isinstance(config, list) and any(map(has_loops, config))
 
 
 def refuse_code(path: Path, config: object) -> None:

@@ -9,16 +9,25 @@ from tflite_ptq.result import Frozen
 
 
 class LookAt(Frozen):
-    """Look into a few sample files, images or ``.npy``, and whether the model scales its inputs itself."""
+    """Look into a few sample files (images, ``.npy``, ``.npz``), and at what the model does to its inputs."""
 
     job: Literal["look-at"] = "look-at"
     model: Model
     files: tuple[str, ...]
 
 
-class LookedAt(Frozen):
-    """``shapes``, a file each: an image's height and width, all dimensions of an array, ``None`` where it cannot be
-    read. ``rescales``: ``None`` where the model does not tell."""
+class Looked(Frozen):
+    """A file: shapes by array name, of an image (height and width) and an ``.npy`` under ``""``; ``fault`` where it
+    cannot be read."""
 
-    shapes: tuple[tuple[int, ...] | None, ...]
+    arrays: dict[str, tuple[int, ...]] = {}
+    fault: str | None = None
+
+
+class LookedAt(Frozen):
+    """``files`` in the order asked for. ``rescales``: the model scales its inputs itself, ``None`` where it does not
+    tell. ``loops``: it holds loops, as recurrent layers become."""
+
+    files: tuple[Looked, ...]
     rescales: bool | None
+    loops: bool

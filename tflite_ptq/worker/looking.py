@@ -8,13 +8,13 @@ from tflite_ptq.data.bad_sample import BadSample
 from tflite_ptq.data.decode import image_size
 from tflite_ptq.data.masks import pixels_of
 from tflite_ptq.data.reader import Reader
-from tflite_ptq.data.stored import npy_header
+from tflite_ptq.data.stored import npy_header, npz_headers
 from tflite_ptq.data.targets import Mask
 from tflite_ptq.model.editing import Editable
-from tflite_ptq.model.signature import has_scaling_layer, kind
+from tflite_ptq.model.signature import has_recurrent_loops, has_scaling_layer, kind
 from tflite_ptq.quantize.calibration.input_scale import rescales_input
 from tflite_ptq.worker.chosen import chosen_samples, counted
-from tflite_ptq.worker.init_messages import LookAt, LookedAt
+from tflite_ptq.worker.init_messages import LookAt, Looked, LookedAt
 from tflite_ptq.worker.messages import FirstSample, Scanned
 
 
@@ -33,14 +33,21 @@ def first_sample(request: FirstSample) -> Scanned:
 
 
 def look_at(request: LookAt) -> LookedAt:
-    """Shapes of the files, and whether the model holds a Rescaling or Normalization of its own."""
+    """Shapes in the files, whether the model holds a Rescaling or Normalization of its own, and whether loops."""
     path = Path(request.model.path)
-    rescales = rescales_input(Editable(path.read_bytes())) if kind(path) == "tflite" else has_scaling_layer(path)
-    return LookedAt(shapes=tuple(_shape(Path(file)) for file in request.files), rescales=rescales)
+    files = tuple(_looked(Path(file)) for file in request.files)
+    if kind(path) == "tflite":
+        model = Editable(path.read_bytes())
+        loops = any(node.name == "WHILE" for node in model.nodes())
+        return LookedAt(files=files, rescales=rescales_input(model), loops=loops)
+    return LookedAt(files=files, rescales=has_scaling_layer(path), loops=has_recurrent_loops(path) is True)
 
 
-def _shape(file: Path) -> tuple[int, ...] | None:
+def _looked(file: Path) -> Looked:
+    suffix = file.suffix.lower()
     try:
-        return npy_header(file).shape if file.suffix.lower() == ".npy" else image_size(file)
-    except BadSample:
-        return None
+        if suffix == ".npz":
+            return Looked(arrays={name: stored.shape for name, stored in npz_headers(file).items()})
+        return Looked(arrays={"": npy_header(file).shape if suffix == ".npy" else image_size(file)})
+    except BadSample as fault:
+        return Looked(fault=str(fault))
