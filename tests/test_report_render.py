@@ -275,15 +275,16 @@ def test_warnings_are_printed_everywhere() -> None:
     text = printed(200, report)
     assert re.search(r"^Warnings$", text, re.MULTILINE)
     assert "- the governor is powersave" in text
-    assert "- int8, xnnpack, 1 thread: 3 threads on 2 cores\n" in text
-    assert "- int8, xnnpack, 1 thread: wide spread" in text
+    assert "- int8 (xnnpack, 1 thread): 3 threads on 2 cores\n" in text
+    assert "- int8 (xnnpack, 1 thread): wide spread" in text
     markdown_text = markdown.render(report)
     assert "## Warnings\n\n- the governor is powersave\n" in markdown_text
-    assert "- **int8, xnnpack, 1 thread**: 3 threads on 2 cores; wide spread" in markdown_text
+    assert "- **int8 (xnnpack, 1 thread)**: 3 threads on 2 cores\n" in markdown_text
     assert "Warnings" not in printed(200) and "## Warnings" not in markdown.render(REPORT)
     many = [doubtful.model_copy(update={"name": name}) for name in ("a", "b", "c", "d")]
-    crowded = printed(200, report.model_copy(update={"variants": tuple(many)}))
-    assert "- 4 of 4 medians: wide spread" in crowded and crowded.count("wide spread") == 1
+    crowded = report.model_copy(update={"variants": tuple(many)})
+    for rendered in (printed(200, crowded), markdown.render(crowded)):
+        assert rendered.count("all 4 medians") == 2 and rendered.count("wide spread") == 1
     file = io.StringIO()
     comparison.render_benchmark([doubtful], Console(file=file, width=160), ["the governor is powersave"])
     assert "the governor is powersave" in file.getvalue() and "wide spread" in file.getvalue()

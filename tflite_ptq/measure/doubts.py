@@ -26,8 +26,9 @@ def _doubts(latency: Latency, processes: Sequence[TimedProcess], precision: floa
         yield f"not known to ±{100 * precision:.2g} % when max_seconds were over: raise max_seconds"
     low, high = latency.percentiles_ns["25"], latency.percentiles_ns["75"]
     if high - low > _WIDE * latency.median_ns:
-        factor, unit = (1e3, "µs") if high < 1e6 else (1e6, "ms")
-        yield f"wide spread: the middle half of the inferences took {low / factor:.4g} to {high / factor:.4g} {unit}"
+        # A share, not two times: the doubts of many medians can then be told together.
+        share = 100 * (high - low) / latency.median_ns
+        yield f"wide spread: the middle half of the inferences spans {share:.0f} % of the median"
     unsettled = sum(process.steady is False for process in processes)
     if 2 * unsettled > len(processes):
         yield (

@@ -12,6 +12,7 @@ from rich.text import Text
 from tflite_ptq.recipe.schema import FLOAT32
 from tflite_ptq.report import units
 from tflite_ptq.report.columns import no_difference_shown
+from tflite_ptq.report.doubts import doubts
 from tflite_ptq.report.files import NAMES, TIMINGS_NAME
 from tflite_ptq.report.outcome_folder import MANIFEST_NAME
 from tflite_ptq.report.tables import plain_table, variant_tables
@@ -19,9 +20,6 @@ from tflite_ptq.report.verdict import reasons
 from tflite_ptq.result import GateCheck, Report, VariantResult
 
 _STYLES = {"passed": "bold green", "failed": "bold red", "error": "bold red"}
-
-_MOST_PLACES = 3
-"""A doubt of more medians than this is told with their number: the table beside it shows which."""
 
 
 def render(report: Report, console: Console, folder: str) -> None:
@@ -78,20 +76,15 @@ def print_variants(variants: Sequence[VariantResult], console: Console, yardstic
 
 def print_warnings(variants: Sequence[VariantResult], warnings: Sequence[str], console: Console) -> None:
     """Print why figures are to be doubted: all of them (``warnings``), then which of them, each doubt once."""
-    timings = [(variant.name, one) for variant in variants for one in variant.latency or ()]
-    doubted: dict[str, list[str]] = {}
-    for name, one in timings:
-        for doubt in one.warnings:
-            doubted.setdefault(doubt, []).append(f"{name}, {units.configuration(one)}")
-    if not warnings and not doubted:
+    found = doubts(variants)
+    if not warnings and not found:
         return
     console.print()
     console.print(Text("Warnings", style="bold yellow"))
     for warning in warnings:
         print_finding("", warning, console)
-    for doubt, places in doubted.items():
-        told = "; ".join(places) if len(places) <= _MOST_PLACES else f"{len(places)} of {len(timings)} medians"
-        print_finding(told, doubt, console)
+    for doubt in found:
+        print_finding(doubt.places, doubt.reason, console)
 
 
 def print_findings(variants: Sequence[VariantResult], errors: Sequence[str], console: Console) -> None:

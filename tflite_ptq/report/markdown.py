@@ -10,6 +10,7 @@ from jinja2 import Environment
 from tflite_ptq.report import units
 from tflite_ptq.report.class_tables import MOST_REGRESSIONS, class_table, classified, confusions
 from tflite_ptq.report.columns import columns, sqnr
+from tflite_ptq.report.doubts import doubts
 from tflite_ptq.report.templates import environment
 from tflite_ptq.result import Report, TensorInfo
 
@@ -45,7 +46,7 @@ def _environment() -> Environment:
         times_interval=units.times_interval,
         duration_interval=units.duration_interval,
         counts=units.counts,
-        configuration=units.configuration,
+        doubts=doubts,
         yes_no=units.yes_no,
         check_limit=units.check_limit,
         check_measured=units.check_measured,

@@ -15,6 +15,7 @@ from tflite_ptq.recipe.schema import FLOAT32
 from tflite_ptq.report import units
 from tflite_ptq.report.columns import no_difference_shown, significant
 from tflite_ptq.report.debug_beside import SOURCE, DebugBeside
+from tflite_ptq.report.doubts import doubts
 from tflite_ptq.report.html import plots, svg, tradeoff
 from tflite_ptq.report.html.figures import NONE, Figures
 from tflite_ptq.report.templates import environment
@@ -53,6 +54,7 @@ def render(report: Report, debug: DebugBeside, engine: svg.Engine = svg.vega_lit
         timing=tradeoff.timing,
         quality=quality,
         tradeoff_plots=() if quality is None else plots.tradeoff_plots(report, quality),
+        doubts=doubts(report.variants),
         latency_plots=plots.latency_plots(report),
         class_plot=plots.class_plot,
         classes_by_change=plots.classes_by_change,
