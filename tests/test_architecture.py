@@ -68,6 +68,7 @@ DOORS = {
         "model/substitutes.py",
     },
     "click": {"cli/"},
+    "rich.console": {"report/", "cli/printing.py", "cli/progress.py"},
     "vl_convert": {"report/html/svg.py"},
     "platformdirs": {"cache/place.py"},
 }

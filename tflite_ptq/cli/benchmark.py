@@ -96,11 +96,11 @@ def benchmark_command(
         for warning in compared.warnings:
             click.echo(f"warning: {warning}", err=True)
     else:
-        from rich.console import Console
-
+        from tflite_ptq.cli.printing import printing
         from tflite_ptq.report.comparison import render_benchmark
 
-        render_benchmark(compared.files, Console(), compared.warnings)
+        with printing() as console:
+            render_benchmark(compared.files, console, compared.warnings)
     if any(result.error for result in compared.files):
         ctx.exit(EXIT_FAILED)
 

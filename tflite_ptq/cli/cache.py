@@ -32,15 +32,15 @@ def cache_command() -> None:
 @_DIR
 def show(cache_dir: Path | None) -> None:
     """Print where the cache is, and what it holds of each kind."""
-    from rich.console import Console
-
     from tflite_ptq.cache.place import place
     from tflite_ptq.cache.upkeep import holdings
+    from tflite_ptq.cli.printing import printing
     from tflite_ptq.report.cache_table import render
 
     found = place(cache_dir)
     held = holdings(found.folder)
-    render(str(found.folder), found.most_bytes, [(one.kind, one.size_bytes, one.used) for one in held], Console())
+    with printing() as console:
+        render(str(found.folder), found.most_bytes, [(one.kind, one.size_bytes, one.used) for one in held], console)
 
 
 @cache_command.command("clear")

@@ -107,8 +107,8 @@ def _show(found: Comparison, *, as_json: bool, as_markdown: bool) -> None:
 
         click.echo(markdown.render(found), nl=False)
     else:
-        from rich.console import Console
+        from tflite_ptq.cli.printing import printing
+        from tflite_ptq.report.compare.console import render
 
-        from tflite_ptq.report.compare import console
-
-        console.render(found, Console(highlight=False))
+        with printing() as console:
+            render(found, console)

@@ -54,8 +54,8 @@ def debug_command(
     if as_json:
         click.echo(report.model_dump_json(indent=2))
     elif not quiet:
-        from rich.console import Console
-
+        from tflite_ptq.cli.printing import printing
         from tflite_ptq.report.debug_tables import render
 
-        render(report, Console(), from_here(folder), names)
+        with printing() as console:
+            render(report, console, from_here(folder), names)

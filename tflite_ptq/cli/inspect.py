@@ -29,11 +29,11 @@ def inspect_command(model: Path, as_json: bool) -> None:
     if as_json:
         click.echo(inspection.model_dump_json(indent=2))
         return
-    from rich.console import Console
-
+    from tflite_ptq.cli.printing import printing
     from tflite_ptq.report.inspection import render
 
-    render(inspection, Console(highlight=False))
+    with printing() as console:
+        render(inspection, console)
 
 
 def _inspection(path: Path) -> Inspection:

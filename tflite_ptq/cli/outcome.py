@@ -46,11 +46,11 @@ def run_and_show(loaded: LoadedRecipe, options: Options, manner: Manner, runtime
     if manner.as_json:
         click.echo(report.model_dump_json(indent=2))
     elif not manner.quiet:
-        from rich.console import Console
-
+        from tflite_ptq.cli.printing import printing
         from tflite_ptq.report.console import render
 
-        render(report, Console(), from_here(folder))
+        with printing() as console:
+            render(report, console, from_here(folder))
     for error in report.errors if manner.quiet or manner.as_json else ():
         click.echo(f"error: {error}", err=True)
     ci.publish(report, folder, os.environ)
