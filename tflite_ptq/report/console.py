@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from pathlib import PurePath
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from tflite_ptq.recipe.schema import FLOAT32
 from tflite_ptq.report import units
-from tflite_ptq.report.columns import no_difference_shown
 from tflite_ptq.report.doubts import doubts
 from tflite_ptq.report.files import NAMES, TIMINGS_NAME
+from tflite_ptq.report.legend import legend
 from tflite_ptq.report.outcome_folder import MANIFEST_NAME
 from tflite_ptq.report.tables import plain_table, variant_tables
 from tflite_ptq.report.verdict import reasons
@@ -46,7 +47,7 @@ def render(report: Report, console: Console, folder: str) -> None:
     console.print(Text(f"Files in {folder}:"), soft_wrap=True)
     if any(variant.latency for variant in report.variants):
         names.append(TIMINGS_NAME)
-    console.print(Text("  " + ", ".join([*names, *NAMES, MANIFEST_NAME])))
+    console.print(Padding(Text(", ".join([*names, *NAMES, MANIFEST_NAME])), (0, 0, 0, 2)))
 
 
 def print_variants(variants: Sequence[VariantResult], console: Console, yardstick: str = FLOAT32) -> None:
@@ -54,23 +55,7 @@ def print_variants(variants: Sequence[VariantResult], console: Console, yardstic
     for table in variant_tables(variants, console):
         console.print()
         console.print(table)
-    meanings = []
-    figures = [figure for variant in variants for figure in (variant.accuracy or {}).values()]
-    if any(figure.interval for figure in figures):
-        tested = "; *: p < 0.05, paired on the same samples" if any(figure.test for figure in figures) else ""
-        meanings.append(f"±: half the 95 % interval{tested}.")
-    fidelities = [variant.fidelity for variant in variants if variant.fidelity]
-    if fidelities:
-        agrees = any(fidelity.agreement is not None for fidelity in fidelities)
-        meanings.append(f"{'agrees: same top class as float32. ' * agrees}SQNR: output against float32's.")
-    timings = [timing for variant in variants for timing in variant.latency or ()]
-    if timings:
-        sure = ", ±: half its 95 % interval" if any(timing.precision for timing in timings) else ""
-        speedup = f"; ×: times as fast as {yardstick}" if any(timing.speedup for timing in timings) else ""
-        meanings.append(f"Times: median of the processes' medians{sure}{speedup}.")
-    if any(no_difference_shown(timing) for timing in timings):
-        meanings.append("≈: no difference shown (the speedup's 95 % interval covers 1).")
-    for meaning in meanings:
+    for meaning in legend(variants, yardstick):
         console.print(Text(meaning, style="dim"))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -53,7 +54,7 @@ def render(report: DebugReport, console: Console, folder: str, names: tuple[str,
             console.print(Text(f"     {advice.yaml}", style="cyan"), soft_wrap=True)
     console.print()
     console.print(Text(f"Files in {folder}:"), soft_wrap=True)
-    console.print(Text("  " + ", ".join(names)))
+    console.print(Padding(Text(", ".join(names)), (0, 0, 0, 2)))
     console.print(Text("  Model Explorer shows model-explorer-*.json as node data over either .tflite.", style="dim"))
 
 

@@ -11,6 +11,7 @@ from tflite_ptq.report import units
 from tflite_ptq.report.class_tables import MOST_REGRESSIONS, class_table, classified, confusions
 from tflite_ptq.report.columns import columns, sqnr
 from tflite_ptq.report.doubts import doubts
+from tflite_ptq.report.legend import legend
 from tflite_ptq.report.templates import environment
 from tflite_ptq.result import Report, TensorInfo
 
@@ -47,6 +48,7 @@ def _environment() -> Environment:
         duration_interval=units.duration_interval,
         counts=units.counts,
         doubts=doubts,
+        legend=legend,
         yes_no=units.yes_no,
         check_limit=units.check_limit,
         check_measured=units.check_measured,

@@ -18,6 +18,7 @@ from tflite_ptq.report.debug_beside import SOURCE, DebugBeside
 from tflite_ptq.report.doubts import doubts
 from tflite_ptq.report.html import plots, svg, tradeoff
 from tflite_ptq.report.html.figures import NONE, Figures
+from tflite_ptq.report.legend import approximate, starred
 from tflite_ptq.report.templates import environment
 from tflite_ptq.report.verdict import reasons
 from tflite_ptq.result import GateCheck, Report
@@ -61,6 +62,8 @@ def render(report: Report, debug: DebugBeside, engine: svg.Engine = svg.vega_lit
         layer_plot=None if debug.report is None else plots.layer_plot(debug.report),
         drawn=partial(_drawn, engine),
         significant=significant,
+        starred=starred(report.variants),
+        approximate=approximate(report.variants),
         no_difference_shown=no_difference_shown,
         most_class_rows=MOST_CLASS_ROWS,
         most_layer_rows=MOST_LAYER_ROWS,
