@@ -15,12 +15,19 @@ from tflite_ptq.report.legend import legend
 from tflite_ptq.report.templates import environment
 from tflite_ptq.result import Report, TensorInfo
 
+MOST_FLOAT_OPS = 10
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|~#])")
 
 
 def render(report: Report) -> str:
     """The whole report: verdict, figures, gate, findings, latency and audit in detail, environment, durations."""
-    return fill("report.md.j2", report=report, columns=columns(report.variants), most_regressions=MOST_REGRESSIONS)
+    return fill(
+        "report.md.j2",
+        report=report,
+        columns=columns(report.variants),
+        most_regressions=MOST_REGRESSIONS,
+        most_float_ops=MOST_FLOAT_OPS,
+    )
 
 
 def fill(template: str, **values: object) -> str:
