@@ -8,7 +8,7 @@ import pytest
 from tiny_tflite import INT8, File, Graph, Op, Sig, T, int8_dense
 
 from tflite_ptq.model.flatbuffer import describe
-from tflite_ptq.quantize.audit import audit, findings
+from tflite_ptq.quantize.audit import audit, findings, hybrid_ops
 from tflite_ptq.recipe.schema import Variant
 from tflite_ptq.result import Audit
 
@@ -68,9 +68,12 @@ GRAPHS: dict[str, tuple[Graph, list[str]]] = {
 @pytest.mark.parametrize("name", GRAPHS)
 def test_float_operators(tmp_path: Path, name: str) -> None:
     graph, expected = GRAPHS[name]
-    found = audit(describe(File([graph]).write(tmp_path / "m.tflite")))
+    description = describe(File([graph]).write(tmp_path / "m.tflite"))
+    found = audit(description)
     assert list(found.float_ops) == expected
     assert found.fully_integer is (not expected)
+    # Half floats are no quantized weights: they are expanded first.
+    assert list(hybrid_ops(description)) == (expected if name.startswith("dynamic range") else [])
 
 
 def test_dtypes_and_counts(tmp_path: Path) -> None:

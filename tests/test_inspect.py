@@ -54,6 +54,34 @@ def test_float_operators_are_named_and_lines_keep_80_columns(tmp_path: Path) -> 
     assert table and max(map(len, table)) <= 80
 
 
+def test_hybrid_operators_are_told_from_float_ones(tmp_path: Path) -> None:
+    """As dynamic range leaves them: a weight in int8, one too small for it, and what has no weights."""
+    weights = [
+        T("w", "INT8", data=bytes(4), scale=(1.0,), zero_point=(0,)),
+        T("small", data=bytes(16)),
+        T("shape", "INT32", (2,), data=bytes(8)),
+    ]
+    ops = [
+        Op("FULLY_CONNECTED", ("x", "w", None), ("a",)),
+        Op("FULLY_CONNECTED", ("a", "small", None), ("b",)),
+        Op("RESHAPE", ("b", "shape"), ("y",)),
+    ]
+    graph = Graph([*map(T, "xaby"), *weights], ["x"], ["y"], ops)
+    model = str(File([graph]).write(tmp_path / "m.tflite"))
+    assert " ".join(run(model).split()).endswith(
+        "Full integer: no, 2 of 3 operators compute in float, 1 hybrid (int8 weights, float activations) "
+        "float: 1 FULLY_CONNECTED, 1 RESHAPE - FULLY_CONNECTED (b) - RESHAPE (y) "
+        "hybrid: 1 FULLY_CONNECTED - FULLY_CONNECTED (a)"
+    )
+    found = json.loads(run(model, "--json"))
+    assert found["hybrid_ops"] == ["FULLY_CONNECTED (a)"]
+    assert set(found["hybrid_ops"]) < set(found["audit"]["float_ops"]), "the audit calls them float, as before"
+    every = File([Graph([*map(T, "xa"), weights[0]], ["x"], ["a"], ops[:1])]).write(tmp_path / "every.tflite")
+    assert "Full integer: no, 1 of 1 operators hybrid (int8 weights, float activations)" in " ".join(
+        run(str(every)).split()
+    )
+
+
 def test_json(tmp_path: Path) -> None:
     found = json.loads(run(str(int8_dense(tmp_path / "m.tflite")), "--json"))
     assert found["format"] == "tflite-ptq-inspection/1"

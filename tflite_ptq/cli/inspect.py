@@ -38,7 +38,7 @@ def inspect_command(model: Path, as_json: bool) -> None:
 
 def _inspection(path: Path) -> Inspection:
     from tflite_ptq.model.flatbuffer import describe
-    from tflite_ptq.quantize.audit import audit
+    from tflite_ptq.quantize.audit import audit, hybrid_ops
     from tflite_ptq.report.inspection import Inspection, OperatorRecord, SignatureRecord, WeightsRecord
 
     found = describe(path)
@@ -60,4 +60,5 @@ def _inspection(path: Path) -> Inspection:
         ),
         variable_tensors=sum(tensor.variable for subgraph in found.subgraphs for tensor in subgraph.tensors),
         audit=audit(found),
+        hybrid_ops=hybrid_ops(found),
     )

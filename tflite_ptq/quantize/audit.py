@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 
 from tflite_ptq.model.description import FLOAT_DTYPES, ModelDescription, Operator, Subgraph
 from tflite_ptq.recipe.schema import INTEGER_SCHEMES, Variant
 from tflite_ptq.result import Audit
 
 _READS_ONLY_SHAPE = frozenset({"SHAPE", "RANK"})
+_HYBRID_WEIGHTS = frozenset({"int4", "int8", "uint8"})
+"""Of weights that a hybrid kernel takes."""
 _QUANTIZED_DTYPES = frozenset({"int8", "uint8", "int16"})
 _NAMED_AT_MOST = 20
 
@@ -21,12 +24,7 @@ def audit(description: ModelDescription) -> Audit:
     consumers are counted instead); SHAPE and RANK, which read no values. ``fully_integer`` means that no operator
     computes in float; float inputs and outputs show in ``input_dtypes`` and ``output_dtypes``.
     """
-    float_ops = tuple(
-        f"{op.name} ({op.outputs[0].name if op.outputs else 'no output'})"
-        for index, subgraph in enumerate(description.subgraphs)
-        for op in subgraph.operators
-        if _computes_in_float(op, subgraph, entry_point=index in description.entry_points)
-    )
+    float_ops = tuple(map(_named, _float_operators(description)))
     ops = Counter(op.name for subgraph in description.subgraphs for op in subgraph.operators)
     return Audit(
         fully_integer=not float_ops,
@@ -35,6 +33,29 @@ def audit(description: ModelDescription) -> Audit:
         float_ops=float_ops,
         ops=dict(sorted(ops.items())),
     )
+
+
+def hybrid_ops(description: ModelDescription) -> tuple[str, ...]:
+    """Those of ``Audit.float_ops`` with quantized weights: TFLite's hybrid kernels, which dynamic range is made of.
+
+    They quantize their float input as they run and multiply integers; input and output are float all the same.
+    """
+    return tuple(
+        _named(op)
+        for op in _float_operators(description)
+        if any(tensor and tensor.constant and tensor.scale and tensor.dtype in _HYBRID_WEIGHTS for tensor in op.inputs)
+    )
+
+
+def _named(op: Operator) -> str:
+    return f"{op.name} ({op.outputs[0].name if op.outputs else 'no output'})"
+
+
+def _float_operators(description: ModelDescription) -> Iterator[Operator]:
+    for index, subgraph in enumerate(description.subgraphs):
+        for op in subgraph.operators:
+            if _computes_in_float(op, subgraph, entry_point=index in description.entry_points):
+                yield op
 
 
 def _computes_in_float(op: Operator, subgraph: Subgraph, *, entry_point: bool) -> bool:

@@ -12,6 +12,7 @@ from rich.text import Text
 from tflite_ptq.result import Audit, Frozen, TensorInfo
 
 _NAMED_AT_MOST = 20
+_HYBRID_WEIGHTS = ("int4", "int8", "uint8")
 
 
 class SignatureRecord(Frozen):
@@ -41,7 +42,8 @@ class WeightsRecord(Frozen):
 
 
 class Inspection(Frozen):
-    """One ``.tflite`` file (the JSON of ``inspect --json``)."""
+    """One ``.tflite`` file (the JSON of ``inspect --json``). ``hybrid_ops``: those of ``audit.float_ops`` that have
+    quantized weights."""
 
     format: Literal["tflite-ptq-inspection/1"] = "tflite-ptq-inspection/1"
     file: str
@@ -56,6 +58,7 @@ class Inspection(Frozen):
     weights: tuple[WeightsRecord, ...]
     variable_tensors: int
     audit: Audit
+    hybrid_ops: tuple[str, ...] = ()
 
 
 def render(inspection: Inspection, console: Console) -> None:
@@ -74,7 +77,7 @@ def render(inspection: Inspection, console: Console) -> None:
     console.print(_operators(inspection))
     if inspection.weights:
         console.print(_weights(inspection))
-    _verdict(inspection.audit, console)
+    _verdict(inspection, console)
 
 
 def _table(title: str, *columns: tuple[str, Literal["left", "right"]]) -> Table:
@@ -122,20 +125,32 @@ def _weights(inspection: Inspection) -> Table:
     return table
 
 
-def _verdict(audit: Audit, console: Console) -> None:
+def _verdict(inspection: Inspection, console: Console) -> None:
+    audit, hybrid = inspection.audit, inspection.hybrid_ops
     if audit.fully_integer:
         floats = [*audit.input_dtypes.values(), *audit.output_dtypes.values()]
         io = ", with float inputs or outputs" if any("float" in dtype for dtype in floats) else ""
         console.print(Text(f"Full integer: yes{io}", style="green"))
         return
-    total, count = sum(audit.ops.values()), len(audit.float_ops)
-    console.print(Text(f"Full integer: no, {count} of {total} operators compute in float", style="yellow"))
-    kinds = Counter(name.split(" (", 1)[0] for name in audit.float_ops)
-    console.print(Text("  " + ", ".join(f"{number} {name}" for name, number in kinds.most_common())))
-    for name in audit.float_ops[:_NAMED_AT_MOST]:
+    in_float = tuple((Counter(audit.float_ops) - Counter(hybrid)).elements())
+    dtypes = " and ".join(row.dtype for row in inspection.weights if row.dtype in _HYBRID_WEIGHTS)
+    kinds = [("compute in float", in_float), (f"hybrid ({dtypes} weights, float activations)", hybrid)]
+    told = ", ".join(f"{len(names)} {what}" for what, names in kinds if names)
+    number, _, rest = told.partition(" ")
+    console.print(Text(f"Full integer: no, {number} of {sum(audit.ops.values())} operators {rest}", style="yellow"))
+    _named("float", in_float, console)
+    _named("hybrid", hybrid, console)
+
+
+def _named(what: str, names: tuple[str, ...], console: Console) -> None:
+    if not names:
+        return
+    ops = Counter(name.split(" (", 1)[0] for name in names)
+    console.print(Text(f"  {what}: {', '.join(f'{number} {name}' for name, number in ops.most_common())}"))
+    for name in names[:_NAMED_AT_MOST]:
         console.print(Text(f"  - {name}"), soft_wrap=True)
-    if count > _NAMED_AT_MOST:
-        console.print(f"  and {count - _NAMED_AT_MOST} more (--json lists all)")
+    if len(names) > _NAMED_AT_MOST:
+        console.print(f"  and {len(names) - _NAMED_AT_MOST} more (--json lists all)")
 
 
 def _size(size_bytes: int) -> str:
