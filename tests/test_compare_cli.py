@@ -59,7 +59,9 @@ def test_json_and_markdown(run: Command) -> None:
     assert [(check["check"], check["measured"], check["passed"]) for check in found["limits"]] == [
         ("size.max_ratio", 1.25, False)
     ]
-    assert run("compare", "base line", "nëw", "--markdown").out.startswith("# ic against its baseline: passed\n")
+    assert run("compare", "base line", "nëw", "--markdown").out.startswith(
+        "# ic against its baseline: compared\n\nNo limits given. "
+    )
 
 
 def test_github_is_told(run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,13 +12,13 @@ from tflite_ptq.report.compare.result import Comparison
 from tflite_ptq.report.console import gate_table, print_finding
 from tflite_ptq.report.tables import plain_table
 
+_VERDICTS = {"passed": "bold green", "failed": "bold red", "compared": "bold"}
 _STYLES = {"better": "green", "worse": "red", "no difference shown": "dim", "same": "dim"}
 
 
 def render(comparison: Comparison, console: Console) -> None:
     """Print the comparison; no figure is cut at any width."""
-    style = "bold green" if comparison.status == "passed" else "bold red"
-    verdict = Text(comparison.status.upper(), style=style)
+    verdict = Text(rows.status(comparison).upper(), style=_VERDICTS[rows.status(comparison)])
     console.print(verdict.append(Text(f" {rows.headline(comparison)}", style="not bold default")))
     for what, side in (("Baseline", comparison.baseline), ("Candidate", comparison.candidate)):
         console.print(Text(f"{what:<9} {side.run}: {side.recipe}, {side.status}"), soft_wrap=True)

@@ -12,6 +12,7 @@ def render(comparison: Comparison) -> str:
     return markdown.fill(
         "compare/compare.md.j2",
         comparison=comparison,
+        status=rows.status(comparison),
         headline=rows.headline(comparison),
         rows=rows.rows(comparison),
         sure=any(row.interval for row in rows.rows(comparison)),

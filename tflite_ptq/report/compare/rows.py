@@ -11,6 +11,7 @@ from tflite_ptq.result import Interval
 
 _LABELS = {"size_bytes": "size", "agreement": "agrees", "sqnr_db": "SQNR"}
 _VERDICTS = {"unclear": "no difference shown", None: ""}
+_OURS, _THEIRS = "only in the baseline", "only in the candidate"
 HASH_DIGITS = 12
 
 
@@ -28,19 +29,22 @@ class Row:
 
 
 def rows(comparison: Comparison) -> tuple[Row, ...]:
-    """One row a figure, in the comparison's order."""
+    """One row a figure, in the comparison's order; a variant that one run lacks has a single row, without figures."""
+    alone = {**dict.fromkeys(comparison.missing, _OURS), **dict.fromkeys(comparison.new, _THEIRS)}
+    # A dictionary keeps the first place of each.
+    found = {
+        (figure.variant, None if figure.variant in alone else number): figure
+        for number, figure in enumerate(comparison.figures)
+    }
     return tuple(
-        Row(
-            variant=figure.variant,
-            figure=_label(figure),
-            baseline=_value(figure, figure.baseline),
-            candidate=_value(figure, figure.candidate),
-            change=_change(figure, figure.change if figure.ratio is None else figure.ratio),
-            interval=_interval(figure, figure.interval),
-            verdict=_VERDICTS.get(figure.verdict, figure.verdict) or "",
-        )
-        for figure in comparison.figures
+        Row(name, "", "", "", "", "", alone[name]) if name in alone else _row(figure)
+        for (name, _), figure in found.items()
     )
+
+
+def status(comparison: Comparison) -> str:
+    """``passed`` and ``failed`` are said of limits only."""
+    return comparison.status if comparison.limits else "compared"
 
 
 def headline(comparison: Comparison) -> str:
@@ -61,15 +65,28 @@ def differences(comparison: Comparison) -> Iterator[tuple[str, str, str]]:
 
 
 def sentences(comparison: Comparison) -> Iterator[str]:
-    """Warnings, then which variants one run lacks and which are the same file."""
+    """Warnings, then which variants are the same file."""
     yield from comparison.warnings
-    for names, what in (
-        (comparison.missing, "in the baseline only"),
-        (comparison.new, "in the candidate only"),
-        (comparison.identical, "the same file, byte for byte"),
-    ):
-        if names:
-            yield f"{', '.join(names)}: {what}"
+    if comparison.identical:
+        yield f"{', '.join(comparison.identical)}: the same file, byte for byte"
+
+
+def _row(figure: Figure) -> Row:
+    return Row(
+        variant=figure.variant,
+        figure=_label(figure),
+        baseline=_value(figure, figure.baseline),
+        candidate=_value(figure, figure.candidate),
+        change=_change(figure, figure.change if figure.ratio is None else figure.ratio),
+        interval=_interval(figure, figure.interval),
+        verdict=_verdict(figure),
+    )
+
+
+def _verdict(figure: Figure) -> str:
+    if (figure.baseline is None) is not (figure.candidate is None):
+        return _OURS if figure.candidate is None else _THEIRS
+    return _VERDICTS.get(figure.verdict, figure.verdict) or ""
 
 
 def _label(figure: Figure) -> str:
