@@ -24,6 +24,12 @@ def parsed(report: Report) -> ElementTree.Element:
     return suite
 
 
+@pytest.mark.parametrize("update", [{}, {"gate": (), "errors": (), "variants": (), "status": "passed"}])
+def test_no_time_is_told_where_none_was_taken(update: dict[str, object]) -> None:
+    root = ElementTree.fromstring(junit.render(REPORT.model_copy(update=update)).encode())
+    assert [element.tag for element in root.iter() if "time" in element.attrib] == []
+
+
 def verdicts(report: Report) -> list[tuple[str, str, str]]:
     """(class name, name, verdict) of each case; a case has at most one verdict."""
     found = []
