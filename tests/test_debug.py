@@ -175,6 +175,24 @@ def test_advice(more: dict[str, Any], texts: list[str], pasted: list[Any]) -> No
     assert [yaml.safe_load(one.yaml) for one in advice if one.yaml is not None] == pasted
 
 
+def test_figures_of_next_to_nothing_are_readable() -> None:
+    tiny = layer(
+        "a",
+        gain_db=-0.04,
+        alone=db(-0.01),
+        error_share=0.004,
+        output={"clipped_below": 0.0, "clipped_above": 9.5e-07},
+    )
+    text = StringIO()
+    trials = (MethodTrial(method="mse", closeness=db(19.97)),)
+    render(report(layers=(tiny,), methods=trials), Console(file=text, width=80), "out", ())
+    row = next(line for line in text.getvalue().splitlines() if line.startswith("1  a"))
+    assert row.split()[2:] == ["0.40", "%", "0.0", "0.0", "30.0", "–", "<", "0.01", "%"]
+    (method,) = [line.split() for line in text.getvalue().splitlines() if line.startswith("calibration method mse")]
+    assert method[-2:] == ["20.0", "0.0"]
+    assert "-0.0" not in text.getvalue() and "e-" not in text.getvalue()
+
+
 def test_files_and_model_explorers_node_data(tmp_path: Path) -> None:
     made = report(layers=(layer("a", error_share=0.9), layer("b", error_share=None)))
     assert debug_files.write(made, tmp_path)[0] == "debug.json"

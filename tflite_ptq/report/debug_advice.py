@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pydantic import JsonValue
 
 from tflite_ptq.debug_result import Advice, Closeness, DebugReport, ExclusionTrial
+from tflite_ptq.report import units
 
 WORTH_DB = 1.0
 """A change of the recipe that gains less is within what other samples would show."""
@@ -69,7 +70,7 @@ def _level(closeness: Closeness) -> float | None:
 
 
 def _decibels(closeness: Closeness) -> str | None:
-    return None if closeness.sqnr_db is None else f"{closeness.sqnr_db:.1f} dB"
+    return None if closeness.sqnr_db is None else units.decibel(closeness.sqnr_db)
 
 
 def _exclusion(report: DebugReport) -> Iterator[Advice]:
@@ -105,12 +106,12 @@ def _method(report: DebugReport) -> Iterator[Advice]:
     gain, best = max(gains, key=lambda pair: pair[0])
     if gain >= WORTH_DB and best.method in report.auto_tried:
         yield Advice(
-            text=f"activation ranges by {best.method} come closer than by {report.method} here: {gain:+.1f} dB without "
-            f"bias correction; `method: auto` held both against each other with it, and kept {report.method}"
+            text=f"activation ranges by {best.method} come closer than by {report.method} here: {units.gain(gain)} "
+            f"without bias correction; `method: auto` held both against each other with it, and kept {report.method}"
         )
     elif gain >= WORTH_DB:
         yield Advice(
-            text=f"choose activation ranges by {best.method} instead of {report.method}: {gain:+.1f} dB at no cost "
+            text=f"choose activation ranges by {best.method} instead of {report.method}: {units.gain(gain)} at no cost "
             "when the model runs",
             yaml=f"dataset: {{calibration: {{method: {best.method}}}}}",
         )
@@ -132,7 +133,7 @@ def _clipping(report: DebugReport) -> Iterator[Advice]:
         )
         yield Advice(
             text=f"clipped at the int8 limits: more than {100 * _CLIPPED:g} % of the values of {counted}, worst "
-            f"'{worst.tensor}' with {100 * (worst.clipped or 0.0):.2g} %; {cure}"
+            f"'{worst.tensor}' with {units.small_share(worst.clipped or 0.0)}; {cure}"
         )
 
 
@@ -165,8 +166,8 @@ def _correction(report: DebugReport) -> Iterator[Advice]:
         yield Advice(text=told + judged)
     elif trial.setting == "none":
         yield Advice(
-            text=f"switch bias correction on: {trial.method} gains {gain:+.1f} dB at no cost when the model runs",
+            text=f"switch bias correction on: {trial.method} gains {units.gain(gain)} at no cost when the model runs",
             yaml=entry_yaml(report, {"correction": "auto"}),
         )
     else:
-        yield Advice(text=f"keep bias correction ({trial.setting}): {trial.method} gains {gain:+.1f} dB")
+        yield Advice(text=f"keep bias correction ({trial.setting}): {trial.method} gains {units.gain(gain)}")

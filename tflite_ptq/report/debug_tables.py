@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tflite_ptq.debug_result import Closeness, DebugReport, LayerDebug
+from tflite_ptq.report import units
 from tflite_ptq.report.debug_advice import gain_db
 from tflite_ptq.report.tables import plain_table
 from tflite_ptq.report.units import NOT_MEASURED
@@ -70,12 +71,12 @@ def _layers(layers: tuple[LayerDebug, ...]) -> Table:
         table.add_row(
             str(rank),
             name,
-            NOT_MEASURED if layer.error_share is None else f"{100 * layer.error_share:.1f} %",
+            units.share(layer.error_share),
             _number(layer.alone),
-            NOT_MEASURED if layer.gain_db is None else f"{layer.gain_db:+.1f}",
+            NOT_MEASURED if layer.gain_db is None else units.signed(layer.gain_db),
             _number(layer.output.closeness),
-            NOT_MEASURED if layer.weight_sqnr_db is None else f"{layer.weight_sqnr_db:.1f}",
-            NOT_MEASURED if clipped is None else "0" if clipped == 0 else f"{100 * clipped:.2g} %",
+            _decibels(layer.weight_sqnr_db),
+            NOT_MEASURED if clipped is None else units.small_share(clipped),
         )
     return table
 
@@ -89,7 +90,7 @@ def _trials(report: DebugReport) -> Table:
     def row(what: str, closeness: Closeness) -> None:
         gain = gain_db(closeness, report.whole)
         error = f" ({closeness.error})" if closeness.error else ""
-        table.add_row(Text(what + error), _number(closeness), NOT_MEASURED if gain is None else f"{gain:+.1f}")
+        table.add_row(Text(what + error), _number(closeness), NOT_MEASURED if gain is None else units.signed(gain))
 
     for exclusion in report.exclusions:
         row(f"float: {', '.join(exclusion.exclude)}", exclusion.closeness)
@@ -105,7 +106,12 @@ def _number(closeness: Closeness | None) -> str:
         return NOT_MEASURED
     if closeness.non_finite:
         return "NaN"
-    return "exact" if closeness.exact else NOT_MEASURED if closeness.sqnr_db is None else f"{closeness.sqnr_db:.1f}"
+    return "exact" if closeness.exact else _decibels(closeness.sqnr_db)
+
+
+def _decibels(value: float | None) -> str:
+    """Without the unit, which the column's meaning has."""
+    return units.decibel(value).removesuffix(" dB")
 
 
 def _db(closeness: Closeness) -> str:
@@ -113,4 +119,4 @@ def _db(closeness: Closeness) -> str:
         return "infinite"
     if closeness.non_finite:
         return "NaN or infinity in the outputs instead of"
-    return "unknown" if closeness.sqnr_db is None else f"{closeness.sqnr_db:.1f} dB"
+    return "unknown" if closeness.sqnr_db is None else units.decibel(closeness.sqnr_db)

@@ -97,7 +97,8 @@ def share(value: float | None, more: int = 0) -> str:
 
 def decibel(value: float | None, more: int = 0) -> str:
     """An SQNR."""
-    return NOT_MEASURED if value is None else f"{value:.{1 + more}f} dB"
+    # + 0.0 as in a metric's change: a little less than nothing reads 0.0, not -0.0.
+    return NOT_MEASURED if value is None else f"{round(value, 1 + more) + 0.0:.{1 + more}f} dB"
 
 
 def yes_no(value: bool | None) -> str:
@@ -240,4 +241,17 @@ def p_value(probability: float) -> str:
 
 def gain(gain_db: float) -> str:
     """A difference of two SQNRs."""
-    return f"{gain_db:+.1f} dB"
+    return f"{signed(gain_db)} dB"
+
+
+def signed(value: float) -> str:
+    """A difference with one decimal and its sign, which what rounds to nothing has not."""
+    rounded = round(value, 1)
+    return f"{rounded:+.1f}" if rounded else "0.0"
+
+
+def small_share(value: float) -> str:
+    """A share (0..1) in percent that is mostly far below 1: two digits, and nothing at all only where there is none."""
+    if value == 0:
+        return "0"
+    return "< 0.01 %" if value < 0.0001 else f"{two_digits(100 * value)} %"
