@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tflite_ptq.report import units
-from tflite_ptq.result import Classes, ClassResult, VariantResult
+from tflite_ptq.result import Classes, VariantResult
 
 MOST_CLASSES = 20
 MOST_CONFUSED = 12
@@ -27,24 +27,27 @@ def classified(variants: Sequence[VariantResult]) -> tuple[tuple[str, Classes], 
     return tuple((variant.name, variant.classes) for variant in variants if variant.classes is not None)
 
 
+def class_order(variants: Sequence[VariantResult], most: int) -> tuple[int, ...]:
+    """The places of the ``most`` classes whose recall changed most in any variant, the worst fall first: one order for
+    every plot and table of a report."""
+    changes: dict[int, list[float]] = {}
+    for _, classes in classified(variants):
+        for index, one in enumerate(classes.classes):
+            changes.setdefault(index, []).append(one.change or 0.0)
+    changed_most = sorted(changes, key=lambda index: (-max(map(abs, changes[index])), index))[:most]
+    return tuple(sorted(changed_most, key=lambda index: (min(changes[index]), index)))
+
+
 def class_table(variants: Sequence[VariantResult]) -> ClassTable | None:
-    """The classes whose recall fell most in any variant, the worst first; None without classes."""
+    """Recall by class, in the order of ``class_order``; None without classes."""
     known = classified(variants)
     if not known:
         return None
     # Variants of one run share their classes; a longer list knows predictions that no label has.
     longest = max((classes for _, classes in known), key=lambda classes: len(classes.classes)).classes
-
-    def of(classes: Classes, index: int) -> ClassResult | None:
-        return classes.classes[index] if index < len(classes.classes) else None
-
-    def worst(index: int) -> float:
-        found = (of(classes, index) for _, classes in known)
-        return min((one.change for one in found if one is not None and one.change is not None), default=0.0)
-
-    order = sorted(range(len(longest)), key=lambda index: (worst(index), index))[:MOST_CLASSES]
+    order = class_order(variants, MOST_CLASSES)
     rows = tuple(
-        (longest[i].name, str(longest[i].samples), *(_recall(of(classes, i)) for _, classes in known)) for i in order
+        (longest[i].name, str(longest[i].samples), *(_recall(classes, i) for _, classes in known)) for i in order
     )
     return ClassTable(tuple(name for name, _ in known), rows, len(longest) - len(order))
 
@@ -56,7 +59,8 @@ def confusions(variants: Sequence[VariantResult]) -> tuple[tuple[str, Classes], 
     return tuple(one for matrix, one in reversed(unlike.items()) if 0 < len(matrix) <= MOST_CONFUSED)
 
 
-def _recall(found: ClassResult | None) -> str:
+def _recall(classes: Classes, place: int) -> str:
+    found = classes.classes[place] if place < len(classes.classes) else None
     if found is None or found.recall is None:
         return units.NOT_MEASURED
     change = "" if not found.change else f" ({units.metric_change('top1', found.change)})"

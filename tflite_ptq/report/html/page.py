@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from tflite_ptq.recipe.schema import FLOAT32
 from tflite_ptq.report import units
+from tflite_ptq.report.class_tables import class_order
 from tflite_ptq.report.columns import no_difference_shown, significant
 from tflite_ptq.report.debug_beside import SOURCE, DebugBeside
 from tflite_ptq.report.doubts import doubts
@@ -57,15 +58,14 @@ def render(report: Report, debug: DebugBeside, engine: svg.Engine = svg.vega_lit
         tradeoff_plots=() if quality is None else plots.tradeoff_plots(report, quality),
         doubts=doubts(report.variants),
         latency_plots=plots.latency_plots(report),
-        class_plot=plots.class_plot,
-        classes_by_change=plots.classes_by_change,
+        class_plots=plots.class_plots(report),
+        class_order=class_order(report.variants, MOST_CLASS_ROWS),
         layer_plot=None if debug.report is None else plots.layer_plot(debug.report),
         drawn=partial(_drawn, engine),
         significant=significant,
         starred=starred(report.variants),
         approximate=approximate(report.variants),
         no_difference_shown=no_difference_shown,
-        most_class_rows=MOST_CLASS_ROWS,
         most_layer_rows=MOST_LAYER_ROWS,
         most_confused=MOST_CONFUSED,
         most_panels=plots.MOST_PANELS,

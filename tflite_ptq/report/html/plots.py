@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 from tflite_ptq.debug_result import DebugReport
 from tflite_ptq.report import units
+from tflite_ptq.report.class_tables import class_order, classified
 from tflite_ptq.report.html.bar_chart import bar_chart
 from tflite_ptq.report.html.latency_chart import latency_chart
 from tflite_ptq.report.html.svg import Spec
 from tflite_ptq.report.html.tradeoff import Configuration, Quality, configurations, panels, timing
 from tflite_ptq.report.html.tradeoff_chart import tradeoff_chart
-from tflite_ptq.result import Classes, Report
+from tflite_ptq.result import Report
 
 MOST_PANELS = 4
 MOST_CLASSES = 16
@@ -71,21 +72,29 @@ def latency_plots(report: Report) -> tuple[Plot, ...]:
     return tuple(made)
 
 
-def classes_by_change(classes: Classes) -> list[int]:
-    """The places of the classes, those that changed most first, losses before gains."""
-    changes = [one.change or 0.0 for one in classes.classes]
-    return sorted(range(len(changes)), key=lambda place: (-abs(changes[place]), changes[place]))
-
-
-def class_plot(number: int, name: str, classes: Classes) -> Plot | None:
-    """The change of each class's recall, of those that changed most; ``None`` where none did."""
-    ranked = [classes.classes[place] for place in classes_by_change(classes)[:MOST_CLASSES]]
-    changed = sorted((one.change, one.name) for one in ranked if one.change)
-    if not changed:
-        return None
-    told = ", ".join(f"{label} {units.metric_change('top1', change)}" for change, label in changed)
-    spec = bar_chart([(label, 100 * change) for change, label in changed], "change of recall (pt)", signed=True)
-    return Plot(name, "", f"classes-{number}", f"Change of recall by class, {name}", f"{told}.", spec)
+def class_plots(report: Report) -> tuple[Plot, ...]:
+    """The change of each class's recall, a plot for each variant where one changed: the same classes on one scale."""
+    known = classified(report.variants)
+    labels = {place: one.name for _, classes in known for place, one in enumerate(classes.classes)}
+    points = {
+        name: {place: 100 * one.change for place, one in enumerate(classes.classes) if one.change}
+        for name, classes in known
+    }
+    rows = [
+        place
+        for place in class_order(report.variants, MOST_CLASSES)
+        if any(place in found for found in points.values())
+    ]
+    figures = [found.get(place, 0.0) for found in points.values() for place in rows]
+    made = []
+    for number, (name, found) in enumerate(points.items()):
+        changed = [f"{labels[place]} {found[place]:+.2f} pt" for place in rows if place in found]
+        if changed:
+            bars = [(labels[place], found.get(place, 0.0)) for place in rows]
+            spec = bar_chart(bars, "change of recall (pt)", scale=(min(0.0, *figures), max(0.0, *figures)))
+            title = f"Change of recall by class, {name}"
+            made.append(Plot(name, "", f"classes-{number}", title, f"{', '.join(changed)}.", spec))
+    return tuple(made)
 
 
 def layer_plot(debug: DebugReport) -> Plot | None:
