@@ -248,9 +248,22 @@ def test_axes_choose_unit_and_scale() -> None:
     assert scales.time_unit([80_000, 7_800_000]) == scales.Unit(1e3, "µs")
     assert scales.time_unit([0, 5]) == scales.Unit(1.0, "ns")
     assert scales.size_unit([2 * 1024**2]) == scales.Unit(1024.0**2, "MiB")
-    assert "type" not in scales.axis([1, 7])["scale"]  # type: ignore[operator]
-    assert scales.axis([1, 9])["scale"]["type"] == "log"  # type: ignore[index]
-    assert "type" not in scales.axis([0, 9])["scale"]  # type: ignore[operator]
+    # Across decades the axis's middle counts: 0.3 to 80 ms, not 300 to 80,000 µs.
+    assert scales.time_unit([300_000, 80_000_000]) == scales.Unit(1e6, "ms")
+
+
+@pytest.mark.parametrize(
+    ("figures", "title", "kind"),
+    [([1, 7], "latency (ns)", None), ([1, 9], "latency (ns, logarithmic)", "log"), ([0, 9], "latency (ns)", None)],
+)
+def test_an_axis_says_its_unit_and_that_it_is_logarithmic(figures: list[float], title: str, kind: str | None) -> None:
+    made = scales.axis("latency", scales.Unit(1.0, "ns"), figures)
+    assert (made["title"], made["scale"].get("type")) == (title, kind)  # type: ignore[attr-defined]
+
+
+def test_axes_on_the_page_name_their_units(page: Page) -> None:
+    for title in ("median latency (µs, logarithmic)", "size (KiB)", "top1 (%)", "change of recall (pt)"):
+        assert title in page.text, title
 
 
 def _twin(name: str, **changes: object) -> VariantResult:

@@ -25,8 +25,7 @@ def latency_chart(timings: Sequence[tuple[str, Latency]], names: Sequence[str]) 
         for (name, _), shape in zip(timings, shapes, strict=True)
     ]
     processes = [{"variant": name, "median": median / unit.factor} for name, median in medians]
-    title = f"latency of one inference ({unit.name})"
-    x: Spec = {"type": "quantitative", "title": title, **axis([figure / unit.factor for figure in figures])}
+    x: Spec = {"type": "quantitative", **axis("latency of one inference", unit, figures)}
     y: Spec = {"field": "variant", "type": "nominal", "title": None, "sort": None, "axis": {"ticks": False}}
     colour: Spec = {"field": "variant", "type": "nominal", "scale": colour_scale(names), "legend": None}
     layers: list[Spec] = [

@@ -21,7 +21,7 @@ class Unit:
 
 
 def time_unit(figures_ns: Sequence[float]) -> Unit:
-    """The largest unit in which the smallest figure is not below 1."""
+    """The largest unit in which the smallest figure is not below 1; on a logarithmic axis, the middle of the axis."""
     return _fitting(figures_ns, _TIMES)
 
 
@@ -30,18 +30,17 @@ def size_unit(figures_bytes: Sequence[float]) -> Unit:
     return _fitting(figures_bytes, _SIZES)
 
 
-def axis(figures: Sequence[float]) -> dict[str, object]:
-    """``scale`` and ``axis`` of a Vega-Lite encoding: logarithmic where the largest figure is more than eight times the
-    smallest, else linear, not from 0.
-
-    Logarithms need figures above 0.
-    """
-    low, high = min(figures), max(figures)
-    if low <= 0 or high <= _SPAN * low:
-        return {"scale": {"zero": False, "nice": True, "padding": 14}, "axis": {"tickCount": 5}}
+def axis(what: str, unit: Unit, figures: Sequence[float]) -> dict[str, object]:
+    """``title``, ``scale`` and ``axis`` of a Vega-Lite encoding of ``figures / unit.factor``: logarithmic where the
+    largest figure is more than eight times the smallest, which the title says; else linear, not from 0."""
+    if not _logarithmic(figures):
+        scale: dict[str, object] = {"zero": False, "nice": True, "padding": 14}
+        return {"title": f"{what} ({unit.name})", "scale": scale, "axis": {"tickCount": 5}}
     # Vega's own ticks of a logarithmic axis are a line for each digit.
-    ticks = {"values": log_ticks(low, high), "labelOverlap": "greedy", "labelSeparation": 4}
-    return {"scale": {"type": "log", "nice": False, "padding": 14}, "axis": ticks}
+    values = log_ticks(min(figures) / unit.factor, max(figures) / unit.factor)
+    ticks = {"values": values, "labelOverlap": "greedy", "labelSeparation": 4}
+    scale = {"type": "log", "nice": False, "padding": 14}
+    return {"title": f"{what} ({unit.name}, logarithmic)", "scale": scale, "axis": ticks}
 
 
 def log_ticks(low: float, high: float) -> list[float]:
@@ -55,7 +54,12 @@ def log_ticks(low: float, high: float) -> list[float]:
     return within
 
 
+def _logarithmic(figures: Sequence[float]) -> bool:
+    # Logarithms need figures above 0.
+    return min(figures) > 0 and max(figures) > _SPAN * min(figures)
+
+
 def _fitting(figures: Sequence[float], units: Sequence[tuple[float, str]]) -> Unit:
-    smallest = min(figures)
-    factor, name = next((unit for unit in units if smallest >= unit[0]), units[-1])
+    typical = math.sqrt(min(figures) * max(figures)) if _logarithmic(figures) else min(figures)
+    factor, name = next((unit for unit in units if typical >= unit[0]), units[-1])
     return Unit(factor, name)

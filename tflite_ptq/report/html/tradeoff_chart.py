@@ -21,16 +21,15 @@ def tradeoff_chart(panel: Panel, quality: Quality, names: Sequence[str]) -> Spec
     x: Spec = {
         "field": "cost",
         "type": "quantitative",
-        "title": f"{what} ({unit.name})",
-        **axis([cost / unit.factor for cost in costs]),
+        **axis(what, unit, costs),
     }
     share = quality.metric is not None and units.is_share(quality.metric)
     y: Spec = {
         "field": "quality",
         "type": "quantitative",
-        "title": quality.metric or "SQNR (dB)",
+        "title": "SQNR (dB)" if quality.metric is None else f"{quality.metric} (%)" if share else quality.metric,
         "scale": {"zero": False, "nice": True, "padding": 14},
-        "axis": {"tickCount": 5, "format": ".2~%" if share else ".4~g"},
+        "axis": {"tickCount": 5, "labelExpr": f"format({'100 * ' if share else ''}datum.value, '.4~g')"},
     }
     rows = [
         {
