@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import shutil
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 from html_report import BARE, DEBUG, REPORT
+from PIL import Image
 from shown_figures import Shown, wrong
 
 from tflite_ptq.report import debug_files, files
@@ -286,3 +288,42 @@ def test_print_is_light_whole_and_without_controls(tab: Tab, run: Path) -> None:
     assert tab.run("return document.querySelectorAll('details:not([open])').length") == 0
     tab.run("dispatchEvent(new Event('afterprint'))")
     assert tab.run("return document.querySelectorAll('details[open]').length") == 0
+
+
+def test_figures_rows_and_texts_are_not_parted_by_a_page(tab: Tab, run: Path) -> None:
+    tab.show(run / "report.html", width=720, media="print")
+    parted = tab.run(
+        "return [...document.querySelectorAll('figure, tr, li, p, dl, .confusion')]"
+        ".filter((x) => getComputedStyle(x).breakInside !== 'avoid').map((x) => x.tagName)"
+    )
+    assert parted == []
+    # Two plots beside each other, none of them a cell of a grid, which browsers part all the same.
+    places = tab.run(
+        "return [...document.querySelectorAll('section[aria-labelledby=tradeoff] figure')].map((x) =>"
+        " [getComputedStyle(x.parentElement).display, x.getBoundingClientRect().left]);"
+    )
+    assert {display for display, _ in places} == {"block"}
+    assert len({round(left) for _, left in places}) == 2
+
+
+def test_a_table_that_scrolls_shows_that_there_is_more(tab: Tab, run: Path) -> None:
+    """The right edge of the table of variants is shaded, until it is scrolled to its end."""
+    tab.show(run / "report.html", 390)
+    region = "document.querySelector('section[aria-labelledby=variants] .wide')"
+    assert tab.run(f"const x = {region}; x.scrollIntoView(); return x.scrollWidth > x.clientWidth + 50")
+    shaded = edge(tab, region)
+    tab.run(f"const x = {region}; x.scrollLeft = x.scrollWidth;")
+    at_the_end = edge(tab, region)
+    assert min(shaded) < 200 and min(at_the_end) > 240
+    tab.show(run / "report.html", 1200)
+    tab.run(f"{region}.scrollIntoView()")
+    assert min(edge(tab, region)) > 240, "nothing where all of it is in sight"
+
+
+def edge(tab: Tab, region: str) -> tuple[int, ...]:
+    """The colour just within the right edge of an element, above its first line of text."""
+    left, top = tab.run(f"const b = {region}.getBoundingClientRect(); return [b.right - 2, b.top + 2]")
+    shot = Image.open(io.BytesIO(tab.driver.get_screenshot_as_png())).convert("RGB")
+    colour = shot.getpixel((round(left), round(top)))
+    assert isinstance(colour, tuple)
+    return colour
