@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tflite_ptq.report.html.scales import axis, time_unit
+from tflite_ptq.report.html.scales import Unit, axis
 from tflite_ptq.report.html.series import colour_scale
 from tflite_ptq.report.html.svg import Spec
 from tflite_ptq.result import Latency
 
 
-def latency_chart(timings: Sequence[tuple[str, Latency]], names: Sequence[str]) -> Spec:
+def latency_chart(timings: Sequence[tuple[str, Latency]], names: Sequence[str], unit: Unit) -> Spec:
     """One row a variant: box from the 25th to the 75th percentile, line from the 5th to the 95th, median, and the
     median of each process as a dot. Without percentiles: a line from the median to the 99th, the 90th marked.
 
@@ -19,7 +19,6 @@ def latency_chart(timings: Sequence[tuple[str, Latency]], names: Sequence[str]) 
     shapes = [_shape(latency) for _, latency in timings]
     medians = [(name, median) for name, latency in timings for median in latency.process_medians_ns]
     figures = [*(figure for shape in shapes for figure in shape.values()), *(median for _, median in medians)]
-    unit = time_unit(figures)
     rows = [
         {"variant": name, **{key: figure / unit.factor for key, figure in shape.items()}}
         for (name, _), shape in zip(timings, shapes, strict=True)

@@ -9,8 +9,9 @@ from tflite_ptq.report import units
 from tflite_ptq.report.class_tables import class_order, classified
 from tflite_ptq.report.html.bar_chart import bar_chart
 from tflite_ptq.report.html.latency_chart import latency_chart
+from tflite_ptq.report.html.scales import Unit, size_unit, time_unit
 from tflite_ptq.report.html.svg import Spec
-from tflite_ptq.report.html.tradeoff import Configuration, Quality, configurations, panels, timing
+from tflite_ptq.report.html.tradeoff import Configuration, Panel, Quality, configurations, panels, timing
 from tflite_ptq.report.html.tradeoff_chart import tradeoff_chart
 from tflite_ptq.result import Report
 
@@ -49,7 +50,8 @@ def tradeoff_plots(report: Report, quality: Quality) -> tuple[Plot, ...]:
     for number, panel in enumerate([*timed, *(panel for panel in found if panel.configuration is None)]):
         heading = "Size" if panel.configuration is None else f"Latency, {configuration_text(panel.configuration)}"
         caption = f"On the Pareto front: {', '.join(panel.best)}."
-        spec = tradeoff_chart(panel, quality, [variant.name for variant in report.variants])
+        unit = _size_unit(panel) if panel.configuration is None else _time_unit(report)
+        spec = tradeoff_chart(panel, quality, [variant.name for variant in report.variants], unit)
         title = f"{quality.metric or 'SQNR'} against {heading[0].lower()}{heading[1:]}"
         made.append(Plot(heading, caption, f"tradeoff-{number}", title, caption, spec, panel.configuration is not None))
     return tuple(made)
@@ -66,10 +68,19 @@ def latency_plots(report: Report) -> tuple[Plot, ...]:
         ]
         heading = configuration_text(configuration)
         medians = ", ".join(f"{name} {units.duration(latency.median_ns)}" for name, latency in timings)
-        spec = latency_chart(timings, [variant.name for variant in report.variants])
+        spec = latency_chart(timings, [variant.name for variant in report.variants], _time_unit(report))
         told = f"Medians: {medians}."
         made.append(Plot(heading, "", f"latency-{number}", f"Latency, {heading}", told, spec, timed=True))
     return tuple(made)
+
+
+def _time_unit(report: Report) -> Unit:
+    """One for all plots of latencies: they stand beside each other."""
+    return time_unit([timing.median_ns for variant in report.variants for timing in variant.latency or ()])
+
+
+def _size_unit(panel: Panel) -> Unit:
+    return size_unit([point.cost for point in panel.points])
 
 
 def class_plots(report: Report) -> tuple[Plot, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tflite_ptq.report import units
-from tflite_ptq.report.html.scales import axis, size_unit, time_unit
+from tflite_ptq.report.html.scales import Unit, axis
 from tflite_ptq.report.html.series import colour_scale, shape_scale
 from tflite_ptq.report.html.svg import Spec
 from tflite_ptq.report.html.tradeoff import Panel, Quality
@@ -13,10 +13,9 @@ from tflite_ptq.report.html.tradeoff import Panel, Quality
 _LARGEST_AREA = 420
 
 
-def tradeoff_chart(panel: Panel, quality: Quality, names: Sequence[str]) -> Spec:
-    """``names`` are all variants of the run, so that each looks alike in every plot."""
+def tradeoff_chart(panel: Panel, quality: Quality, names: Sequence[str], unit: Unit) -> Spec:
+    """``names`` are all variants of the run, so that each looks alike in every plot; ``unit`` is of the costs."""
     costs = [point.cost for point in panel.points]
-    unit = size_unit(costs) if panel.configuration is None else time_unit(costs)
     what = "size" if panel.configuration is None else "median latency"
     x: Spec = {
         "field": "cost",
