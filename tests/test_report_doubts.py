@@ -46,6 +46,11 @@ def variant(name: str, warnings: dict[tuple[str, int], tuple[str, ...]]) -> Vari
             {"a": {CPU: ("in 12 of 20 runs, by 0.5",)}, "b": {CPU: ("in 9 of 20 runs, by 1.25",)}, "c": {CPU: ()}},
             [("a and b (cpu, 1 thread)", "in 9 to 12 of 20 runs, by 0.5 to 1.25")],
         ),
+        # A range is told as it is.
+        (
+            {"a": {CPU: ("took 1 to 2 ms",)}, "b": {CPU: ("took 1 to 3 ms",)}},
+            [("a (cpu, 1 thread)", "took 1 to 2 ms"), ("b (cpu, 1 thread)", "took 1 to 3 ms")],
+        ),
         # A number within a word is a name's.
         (
             {"a": {CPU: ("lib2.so is old",)}, "b": {CPU: ("lib3.so is old",)}},

@@ -29,7 +29,9 @@ def doubts(variants: Sequence[VariantResult]) -> tuple[Doubt, ...]:
     alike: dict[str, dict[_Place, str]] = {}
     for place, timing in timings:
         for warning in timing.warnings:
-            alike.setdefault(_NUMBER.sub("#", warning), {})[place] = warning
+            kind = _NUMBER.sub("#", warning)
+            # A range of ranges says nothing: such warnings are told as they are.
+            alike.setdefault(warning if "# to #" in kind else kind, {})[place] = warning
     everywhere = [place for place, _ in timings]
     return tuple(Doubt(_places(list(found), everywhere), _reason(list(found.values()))) for found in alike.values())
 
