@@ -71,11 +71,13 @@ class Editable:
     def __init__(self, data: bytes) -> None:
         self._file, self._model = data, unpacked(data)
         self._changed = False
+        self._learnt: dict[int, tuple[int, ...]] = {}
 
     def copy(self) -> Editable:
         """Another of the same content: an edit of one does not show in the other. Far quicker than unpacking again."""
         other = object.__new__(Editable)
         other._file, other._model, other._changed = self._file, loosened(self._model), self._changed
+        other._learnt = self._learnt
         return other
 
     @property
@@ -118,9 +120,20 @@ class Editable:
         return found
 
     def shape(self, tensor: int) -> tuple[int, ...]:
-        """The tensor's shape."""
+        """The tensor's shape, with 1 for each size that the file leaves open, until it is learnt."""
+        if tensor in self._learnt:
+            return self._learnt[tensor]
         shape = self._graph.tensors[tensor].shape
         return () if shape is None else tuple(int(size) for size in shape)
+
+    def leaves_shapes_open(self) -> bool:
+        """Whether the file leaves any size of a tensor to be found when it runs."""
+        signatures = (tensor.shapeSignature for tensor in self._graph.tensors)
+        return any(signature is not None and min(signature, default=0) < 0 for signature in signatures)
+
+    def learn_shapes(self, shapes: Mapping[int, tuple[int, ...]]) -> None:
+        """Tells the shapes that tensors have when the file runs; what is written keeps the file's."""
+        self._learnt = {**self._learnt, **shapes}
 
     def dtype(self, tensor: int) -> str:
         """The tensor's dtype in numpy's words."""

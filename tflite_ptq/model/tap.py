@@ -51,12 +51,15 @@ class Tap:
         self._views = [interpreter.tensor(index) for index in watched]
 
     def run(self, values: Sequence[Array]) -> None:
-        """One inference; ``values`` in the order of ``inputs``, in their tensors' shapes and dtypes."""
-        for index, value in zip(self._inputs, values, strict=True):
-            self._interpreter.set_tensor(index, value)
+        """One inference; ``values`` in the order of ``inputs``, in their tensors' shapes and dtypes.
+
+        Raises ``MeasurementError`` where LiteRT does not take them, or fails.
+        """
         try:
+            for index, value in zip(self._inputs, values, strict=True):
+                self._interpreter.set_tensor(index, value)
             self._interpreter.invoke()
-        except RuntimeError as error:
+        except (RuntimeError, ValueError) as error:
             raise MeasurementError(f"LiteRT failed on a sample: {error}") from error
 
     def view(self, position: int) -> Array:

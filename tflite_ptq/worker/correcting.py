@@ -33,9 +33,9 @@ def correct(request: Correct) -> Corrected:
         return Corrected(unserved=unserved)
     samples = correction_samples(request.dataset, request.inputs, MOST_SAMPLES)
     names = [info.name for info in describe(reference_path).inputs]
-    yardstick = Yardstick(reference, names, samples, in_turn=request.in_turn)
     quantized = [path.read_bytes(), *(Path(other).read_bytes() for other in request.others)]
     try:
+        yardstick = Yardstick(reference, names, samples, in_turn=request.in_turn)
         trials = [Trial(yardstick, data, request.methods) for data in quantized]
         chosen = _closest(trials)
         if not trials[chosen].finite:

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from tflite_ptq.model.editing import Editable
+from tflite_ptq.model.open_shapes import learn_shapes
 from tflite_ptq.quantize.correction.apply import add_to_bias
 from tflite_ptq.quantize.correction.bias import one_pass, sequential
 from tflite_ptq.quantize.correction.closer import beyond_chance
@@ -74,6 +75,7 @@ class Trial:
 
     def __init__(self, yardstick: Yardstick, quantized: bytes, methods: Sequence[Method]) -> None:
         self.quantized, self.plain = quantized, Editable(quantized)
+        learn_shapes(self.plain, as_inputs(self.plain, yardstick.names, yardstick.samples[:1])[0])
         self.layers, self.left = match(yardstick.reference, self.plain)
         self.judge, self.before = yardstick.judge(self.plain)
         self.finite = bool(np.isfinite(self.before).all())

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from tflite_ptq.errors import MeasurementError
 from tflite_ptq.model.editing import Editable
 from tflite_ptq.model.tap import Tap, watching
 from tflite_ptq.quantize.correction.layers import Layer
@@ -34,14 +35,17 @@ def samples_that_fit(model: Editable, wanted: int) -> int:
 
 
 def mean_maps(model: Editable, tensors: Collection[int], inputs: Sequence[Sequence[Array]]) -> dict[int, Floats]:
-    """The mean over samples of each of a float model's tensors, without the batch. ``inputs`` as for ``walk``."""
+    """The mean over samples of each of a float model's tensors, without the batch. ``inputs`` as for ``walk``.
+
+    Raises ``MeasurementError`` where LiteRT cannot run the model, or a tensor's shape depends on the sample.
+    """
     watched = sorted(tensors)
     tap = watching(model, watched)
     total = {tensor: np.zeros(model.shape(tensor)[1:], np.float64) for tensor in watched}
     for sample in inputs:
         tap.run(sample)
         for position, tensor in enumerate(watched):
-            total[tensor] += tap.view(position)[0]
+            _add(total[tensor], tap.view(position), model.name(tensor))
     return {tensor: value / len(inputs) for tensor, value in total.items()}
 
 
@@ -54,7 +58,7 @@ def walk(
     """Calls ``correct(layer, mean input)`` for each layer in execution order; ``correct`` edits ``model`` at once.
 
     ``inputs``: per sample, the model's inputs in their own dtypes and shapes (1, ...). The mean input is the mean over
-    samples of the layer's real-valued input map, without the batch.
+    samples of the layer's real-valued input map, without the batch. Raises ``MeasurementError`` as ``mean_maps``.
     """
     last_use = _last_uses(model)
     live: dict[int, list[Array]] = {
@@ -79,7 +83,9 @@ def _run_segment(
     kept = [i for node in nodes for i in node.outputs if last_use.get(i, -1) >= last]
     if not kept:
         return {}
-    tap = Tap(model.segment(first, last, fed, kept), fed, kept)
+    # The file may leave the shape of what is fed open, and a segment cannot know what the operators before make of it.
+    shapes = [live[tensor][0].shape for tensor in fed]
+    tap = Tap(model.segment(first, last, fed, kept), fed, kept, shapes)
     found: dict[int, list[Array]] = {tensor: [] for tensor in kept}
     for sample in _rows([live[tensor] for tensor in fed]):
         tap.run(sample)
@@ -95,10 +101,18 @@ def _rows(columns: Sequence[Sequence[Array]]) -> Iterator[list[Array]]:
 def _mean_real(model: Editable, tensor: int, values: Sequence[Array]) -> Floats:
     total = np.zeros(values[0].shape[1:], np.float64)
     for value in values:
-        total += value[0]
+        _add(total, value, model.name(tensor))
     mean: Floats = total / len(values)
     affine = model.affine(tensor)
     return mean if affine is None else affine.scale[0] * (mean - affine.zero_point[0])
+
+
+def _add(total: Floats, value: Array, name: str) -> None:
+    """Adds the mean over the first axis: one sample, or the rows that SPACE_TO_BATCH_ND or RESHAPE made of it."""
+    mean = value[0] if len(value) == 1 else value.mean(axis=0, dtype=np.float64)
+    if mean.shape != total.shape:
+        raise MeasurementError(f"the shape of '{name}' depends on the sample: {total.shape}, then {mean.shape}")
+    total += mean
 
 
 def _last_uses(model: Editable) -> dict[int, int]:

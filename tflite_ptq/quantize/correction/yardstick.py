@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tflite_ptq.model.editing import Editable
+from tflite_ptq.model.open_shapes import learn_shapes
 from tflite_ptq.quantize.correction.closer import EXACT_DB
 from tflite_ptq.quantize.correction.layers import Layer
 from tflite_ptq.quantize.correction.response import Floats
@@ -52,12 +53,17 @@ def folds_of(samples: Sequence[Sample], *, in_turn: bool) -> tuple[Fold, ...]:
 
 
 class Yardstick:
-    """A float model and the samples to correct by, in memory. ``names``: the inputs' names in order."""
+    """A float model and the samples to correct by, in memory. ``names``: the inputs' names in order.
+
+    Raises ``MeasurementError`` where LiteRT cannot run the model.
+    """
 
     def __init__(
         self, reference: Editable, names: Sequence[str], samples: Sequence[Sample], *, in_turn: bool = True
     ) -> None:
         self.reference, self.names, self.samples = reference, names, samples
+        if samples:
+            learn_shapes(reference, as_inputs(reference, names, samples[:1])[0])
         self.folds = folds_of(samples, in_turn=in_turn)
         self._held = [sample for fold in self.folds for sample in fold.held]
         self._wanted: dict[tuple[int, ...], list[list[Floats]]] = {}

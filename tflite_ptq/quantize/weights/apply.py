@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from tflite_ptq.model.editing import Editable
+from tflite_ptq.model.open_shapes import learn_shapes
 from tflite_ptq.quantize.weights.hessian import Array, Moments, gather, why_no_hessian
 from tflite_ptq.quantize.weights.linear import Linear, find, from_rows, to_rows
 from tflite_ptq.quantize.weights.ranges import Floats, WeightRange, scales_for
@@ -59,6 +60,8 @@ def prepare_weights(
     """
     if rounding == "compensated" and not samples:
         raise ValueError("error-compensated rounding needs calibration samples")
+    if samples:
+        learn_shapes(model, samples[0])
     layers, left = find(model)
     excluded = [layer for layer in layers if layer.name in float_layers]
     layers = tuple(layer for layer in layers if layer.name not in float_layers)
