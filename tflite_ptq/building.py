@@ -24,6 +24,7 @@ from tflite_ptq.model.tflite_source import needs_source, shares_calibration
 from tflite_ptq.observer import Observer
 from tflite_ptq.opening import Source
 from tflite_ptq.recipe.schema import FLOAT32, Recipe, Variant
+from tflite_ptq.report.notes import by_plain_kernels
 from tflite_ptq.result import Frozen, TensorInfo
 from tflite_ptq.worker.children import Children
 from tflite_ptq.worker.messages import (
@@ -139,6 +140,9 @@ class Building:
             calibrated = self._settled(calibrated, request, converting)
             self.cache.keep(key, calibrated.model_copy(update={"calibration_s": None}), {_MODEL: target})
         self.journal.calibrated(calibrated)
+        if calibrated.refused is not None:
+            for variant in variants:
+                self.journal.note(variant.name, by_plain_kernels("calibrated", calibrated.refused))
         if calibrated.unserved is None:
             keys = {v.name: self.keys.variant(v, self.journal.samples, sha256_of(target)) for v in variants}
             quantize = partial(self._quantize, calibrated=target)

@@ -16,7 +16,7 @@ from tflite_ptq.recipe.loader import LoadedRecipe
 from tflite_ptq.recipe.metric import Metric
 from tflite_ptq.recipe.schema import FLOAT32, Variant
 from tflite_ptq.report import files, gate
-from tflite_ptq.report.notes import notes_on
+from tflite_ptq.report.notes import by_plain_kernels, notes_on
 from tflite_ptq.report.units import counts
 from tflite_ptq.result import (
     DatasetInfo,
@@ -122,6 +122,8 @@ class Journal:
         if corrected.unserved is not None:
             self._note(name, f"no bias correction: {corrected.unserved}")
             return
+        if corrected.refused is not None:
+            self._note(name, by_plain_kernels("bias correction tried", corrected.refused))
         self._update(name, correction=corrected.correction, sha256=sha256_of(file), size_bytes=file.stat().st_size)
 
     def audited(self, name: str, audited: Audited) -> None:

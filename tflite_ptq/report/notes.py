@@ -26,6 +26,11 @@ def judged_on(correction: Correction) -> str:
     return f"{samples} held back" if correction.held_back else f"{samples}, too few to hold any back"
 
 
+def by_plain_kernels(done: str, refused: str) -> str:
+    """Why the figures are not XNNPACK's; ``refused`` is what it said."""
+    return f"{done} with LiteRT's plain kernels: XNNPACK does not run the model with its activations exposed: {refused}"
+
+
 def _notes(variant: VariantResult) -> Iterator[str]:
     if variant.correction is not None and variant.correction.layers:
         yield _corrected(variant.correction)

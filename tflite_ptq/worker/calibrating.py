@@ -44,7 +44,8 @@ def calibrate(request: Calibrate, progress: ReportProgress) -> Calibrated:
         skipped[ref.name] = reason
 
     refs = chosen_samples(request.dataset).calibration
-    statistics, checkpoints = gathered(model, names, request, refs, settings, note, progress)
+    refused: list[str] = []
+    statistics, checkpoints = gathered(model, names, request, refs, settings, note, progress, refused.append)
     seconds = time.monotonic() - started
     ranges, faults = ranges_of({model.name(tensor): one for tensor, one in statistics.items()}, settings)
     found = {tensor: ranges[model.name(tensor)] for tensor in statistics}
@@ -69,6 +70,7 @@ def calibrate(request: Calibrate, progress: ReportProgress) -> Calibrated:
         decisive=_decisive([ref for ref in refs if ref.name not in skipped], statistics)
         if settings.as_converter
         else (),
+        refused=refused[0] if refused else None,
     )
 
 
@@ -86,8 +88,10 @@ def gathered(
     settings: Calibration,
     note: Callable[[SampleRef, str], None],
     progress: ReportProgress,
+    refused: Callable[[str], None] = lambda reason: None,
 ) -> tuple[dict[int, TensorStatistics], tuple[Checkpoint, ...]]:
-    """What the methods in ``settings`` need to know of the activations; ``note`` is told of samples skipped."""
+    """What the methods in ``settings`` need to know of the activations; ``note`` is told of samples skipped,
+    ``refused`` what ``collect`` tells it."""
     reader, on_bad = Reader(request.dataset, request.inputs), request.dataset.on_bad_sample
     return collect(
         model,
@@ -97,6 +101,7 @@ def gathered(
         Gather(histograms=needs_histograms(settings)),
         cores(),
         progress,
+        refused,
     )
 
 

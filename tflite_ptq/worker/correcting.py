@@ -47,6 +47,7 @@ def correct(request: Correct) -> Corrected:
         atomic.write(path, found.data)
     return Corrected(
         closeness_db=found.closeness_db,
+        refused=trials[chosen].refused,
         chosen=chosen,
         tried_db=tuple(float(np.mean(one.closeness_db)) if one.finite else None for one in trials),
         correction=Correction(

@@ -144,13 +144,15 @@ class Calibrate(Frozen):
 
 class Calibrated(Frozen):
     """``unserved`` says why this engine cannot calibrate the model; there is no file then. ``decisive``: the names of
-    the samples that brought the limits, where the recipe asks for the converter's own ranges."""
+    the samples that brought the limits, where the recipe asks for the converter's own ranges. ``refused``: why XNNPACK
+    did not run the model, where LiteRT's plain kernels did."""
 
     unserved: str | None = None
     skipped: tuple[SkippedSample, ...] = ()
     findings: tuple[str, ...] = ()
     calibration_s: float | None = None
     decisive: tuple[str, ...] = ()
+    refused: str | None = None
 
     def settling(self, request: Calibrate) -> Settle | None:
         """What is left to ask of the converter before the file that ``request`` made is quantized."""
@@ -219,13 +221,15 @@ class Correct(Frozen):
 class Corrected(Frozen):
     """What the correction did; ``None`` with the reason where it could not work on the model. ``closeness_db``: the
     SQNR of the outputs afterwards, by sample held back. ``tried_db``: its mean for the file and each of the others,
-    before layers are taken back (``None``: NaN or infinity); ``chosen``: the place of the one kept."""
+    before layers are taken back (``None``: NaN or infinity); ``chosen``: the place of the one kept. ``refused``: why
+    XNNPACK did not run the model, where LiteRT's plain kernels did."""
 
     correction: Correction | None = None
     closeness_db: tuple[float, ...] = ()
     tried_db: tuple[float | None, ...] = ()
     chosen: int = 0
     unserved: str | None = None
+    refused: str | None = None
 
 
 class AuditFile(Frozen):

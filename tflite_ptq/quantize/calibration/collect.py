@@ -1,8 +1,8 @@
 """Runs the float model over the calibration samples and gathers the statistics of every activation.
 
-XNNPACK does the arithmetic. Samples are cut into a fixed number of shards with statistics of their own; threads take
-shards, each thread with its own interpreter, and shards are merged in order: the result does not depend on how many
-threads there were.
+XNNPACK does the arithmetic where it runs the model, else LiteRT's plain kernels. Samples are cut into a fixed number of
+shards with statistics of their own; threads take shards, each thread with its own interpreter, and shards are merged in
+order: the result does not depend on how many threads there were.
 """
 
 from __future__ import annotations
@@ -44,13 +44,15 @@ def collect(
     gather: Gather,
     threads: int,
     progress: Callable[[int, int], None],
+    refused: Callable[[str], None] = lambda reason: None,
 ) -> tuple[dict[int, TensorStatistics], tuple[Checkpoint, ...]]:
     """Statistics of every activation of a float model, by tensor index, and how their ranges grew with the samples.
 
     ``names``: the inputs' names in the order of the model's inputs. ``stream`` yields the samples of some refs, keyed
     by input name, shapes with the batch; it is called once a shard, from several threads, and may skip samples; before
     that once for the first few refs, whose time says whether more than one of the ``threads`` is worth its cost.
-    ``progress(done, total)`` is never called twice at once. Raises what ``stream`` raises, the first shard's first.
+    ``progress(done, total)`` is never called twice at once. ``refused`` is told why, once, where plain kernels do the
+    arithmetic. Raises what ``stream`` raises, the first shard's first.
     """
     watched = model.activations()
     new_observer = observers(model, watched, gather)
@@ -71,7 +73,10 @@ def collect(
         idle.put(observer)
         return seen
 
-    idle.put(new_observer())
+    first = new_observer()
+    if first.refused is not None:
+        refused(first.refused)
+    idle.put(first)
     if threads > 1 and _worth_threads(idle, stream(refs[:_TIMED]), names, len(refs)):
         with ThreadPoolExecutor(min(threads, SHARDS)) as pool:
             shards = list(pool.map(shard, range(SHARDS)))

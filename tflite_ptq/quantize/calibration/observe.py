@@ -42,6 +42,10 @@ class Seen:
 class Observer(Protocol):
     """Runs samples through an interpreter of its own; takes one shard after the other."""
 
+    @property
+    def refused(self) -> str | None:
+        """As a tap's."""
+
     def start(self, noted: Collection[int]) -> None:
         """A new shard, whose limits are to be noted after so many of its samples."""
 
@@ -78,6 +82,7 @@ class _ValuesObserver:
 
     def __init__(self, tap: Tap, watched: int, gather: Gather) -> None:
         self._tap, self._watched, self._gather = tap, watched, gather
+        self.refused = tap.refused
         self.start(())
 
     def start(self, noted: Collection[int]) -> None:
@@ -119,6 +124,7 @@ class _LimitsObserver:
         exposed: Callable[[], Tap],
     ) -> None:
         self._tap, self._sizes, self._places, self._exposed = tap, sizes, places, exposed
+        self.refused = tap.refused
         self._closer: Tap | None = None
         self._stacks = [np.zeros(shape, np.float32) for shape in stacks]
         self._at_once = stacks[0][0] if stacks else 1

@@ -77,7 +77,7 @@ class Trial:
         self.quantized, self.plain = quantized, Editable(quantized)
         learn_shapes(self.plain, as_inputs(self.plain, yardstick.names, yardstick.samples[:1])[0])
         self.layers, self.left = match(yardstick.reference, self.plain)
-        self.judge, self.before = yardstick.judge(self.plain)
+        self.judge, self.before, self.refused = yardstick.judge(self.plain)
         self.finite = bool(np.isfinite(self.before).all())
         """Whether its outputs are; there is nothing to correct where they are not."""
         self.method: Method | None = None

@@ -63,6 +63,8 @@ class Outputs:
     def __init__(self, model: Editable, tensors: Sequence[int] | None = None) -> None:
         wanted = model.outputs if tensors is None else tuple(tensors)
         self._tap = watching(model, wanted)
+        self.refused = self._tap.refused
+        """Why XNNPACK does not run the model, where plain kernels do."""
         self._affine = [model.affine(tensor) for tensor in wanted]
 
     def __call__(self, inputs: Sequence[Array]) -> list[Floats]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tflite_ptq.errors import MeasurementError
 from tflite_ptq.model.editing import Editable
 from tflite_ptq.model.open_shapes import learn_shapes
 from tflite_ptq.quantize.correction.closer import EXACT_DB
@@ -66,6 +67,7 @@ class Yardstick:
             learn_shapes(reference, as_inputs(reference, names, samples[:1])[0])
         self.folds = folds_of(samples, in_turn=in_turn)
         self._held = [sample for fold in self.folds for sample in fold.held]
+        self._refused: str | None = None
         self._wanted: dict[tuple[int, ...], list[list[Floats]]] = {}
         self._means: dict[tuple[frozenset[int], int, int | None], Mapping[int, Floats]] = {}
 
@@ -74,36 +76,45 @@ class Yardstick:
         """Whether any sample is judged on that was not measured on."""
         return self.folds[0].fitted is not self.folds[0].held
 
-    def judge(self, plain: Editable) -> tuple[Judge, Floats]:
-        """For models that differ from ``plain`` in their biases only; and what it says of ``plain`` itself.
+    def judge(self, plain: Editable) -> tuple[Judge, Floats, str | None]:
+        """For models that differ from ``plain`` in their biases only; what it says of ``plain`` itself; and why XNNPACK
+        does not run that or the float model, where plain kernels do.
 
-        Infinite where outputs hold NaN or infinity.
+        Infinite where outputs hold NaN or infinity. The judge raises ``MeasurementError`` where XNNPACK runs ``plain``
+        but not with other biases: such a file is not one to ship, though plain kernels may run it.
         """
         sought, looked_at = judged_tensors(self.reference, plain)
         if sought not in self._wanted:
             held = as_inputs(self.reference, self.names, self._held)
-            self._wanted[sought] = list(map(Outputs(self.reference, sought), held))
+            outputs = Outputs(self.reference, sought)
+            self._wanted[sought], self._refused = list(map(outputs, held)), outputs.refused
         wanted, inputs = self._wanted[sought], as_inputs(plain, self.names, self._held)
         ends = np.cumsum([len(fold.held) for fold in self.folds])
         parts = [slice(end - len(fold.held), end) for end, fold in zip(ends, self.folds, strict=True)]
 
         powers = powers_of(wanted)
 
-        def noises(models: Models) -> Floats:
-            by_fold = zip(models, parts, strict=True)
-            found = np.concatenate(
-                [noise(wanted[part], powers, Outputs(model, looked_at), inputs[part]) for model, part in by_fold]
-            )
+        def noises(outputs: Sequence[Outputs]) -> Floats:
+            by_fold = zip(outputs, parts, strict=True)
+            found = np.concatenate([noise(wanted[part], powers, one, inputs[part]) for one, part in by_fold])
             return np.where(np.isfinite(found), found, np.inf)
 
-        of_plain = noises([plain] * len(self.folds))
+        of_plain_model = Outputs(plain, looked_at)
+        of_plain = noises([of_plain_model] * len(self.folds))
         typical = float(np.median(of_plain)) or float(np.mean(of_plain))
         floor = max(typical * _FLOOR, _NO_NOISE)
 
         def in_db(power: Floats) -> Floats:
             return np.asarray(10 * np.log10(np.maximum(power, floor)))
 
-        return (lambda models: in_db(noises(models))), in_db(of_plain)
+        def judged(models: Models) -> Floats:
+            outputs = [Outputs(model, looked_at) for model in models]
+            for one in outputs:
+                if one.refused is not None and of_plain_model.refused is None:
+                    raise MeasurementError(f"XNNPACK does not run the model with its biases corrected: {one.refused}")
+            return in_db(noises(outputs))
+
+        return judged, in_db(of_plain), self._refused or of_plain_model.refused
 
     def measured(self, fold: int | None) -> Sequence[Sample]:
         """The samples to measure on in a fold, or all."""
