@@ -19,23 +19,15 @@ from tflite_ptq.model.flatbuffer import DTYPE_CODES, DTYPES, OPERATOR_NAMES
 from tflite_ptq.model.packing import packed, packed_in_front, unpacked
 from tflite_ptq.model.patching import with_ranges
 from tflite_ptq.model.reductions import Reduced, with_reductions
+from tflite_ptq.model.separating import with_own_constants
 from tflite_ptq.model.sharing import lean, loosened
 from tflite_ptq.model.substitutes import with_substitutes
 
 Array = NDArray[np.generic]
 
 _CONTROL_FLOW = frozenset({"IF", "WHILE", "CALL_ONCE", "STABLEHLO_COMPOSITE"})
-_STATEFUL = frozenset(
-    {
-        "UNIDIRECTIONAL_SEQUENCE_LSTM",
-        "BIDIRECTIONAL_SEQUENCE_LSTM",
-        "LSTM",
-        "SVDF",
-        "RNN",
-        "VAR_HANDLE",
-        "READ_VARIABLE",
-    }
-)
+_RECURRENT = frozenset({"UNIDIRECTIONAL_SEQUENCE_LSTM", "BIDIRECTIONAL_SEQUENCE_LSTM", "LSTM", "SVDF", "RNN"})
+_STATEFUL = _RECURRENT | {"VAR_HANDLE", "READ_VARIABLE"}
 _ABSENT = -1
 
 
@@ -242,6 +234,11 @@ class Editable:
             return self._file, ()
         changed = with_substitutes(self._model, {node.position: node.name for node in found})
         return packed_in_front(changed, self._file), tuple(node.name for node in found)
+
+    def separating(self) -> bytes:
+        """The file with constants of their own for the layers that share them (see ``model.separating``)."""
+        separated = with_own_constants(self._model)
+        return self._file if separated is None else packed_in_front(separated, self._file)
 
     def add_bias(self, node: Node, value: Array, scale: NDArray[np.float64] | None) -> int:
         """Gives an operator without a bias one, as its last input; ``scale`` where it is quantized. Its index."""

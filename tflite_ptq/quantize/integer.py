@@ -49,7 +49,9 @@ def quantize(calibrated: bytes, variant: Variant, excluded: Collection[str] = ()
             # Without samples the calibrator measures nothing and the ranges in the file stand. Told to leave in float
             # what it cannot quantize, it makes the same of all else, takes operators on integers as they are, and
             # does not stop at the first: the caller sees them all.
-            ranged = calibrator.add_intermediate_tensors(_with_ranges_of_integers(calibrated))
+            # It changes constants in place: those that layers share must be separated.
+            separated = Editable(calibrated).separating()
+            ranged = calibrator.add_intermediate_tensors(_with_ranges_for_16_bits(separated))
             made = calibrator.Calibrator(ranged).calibrate_and_quantize(
                 lambda: iter(()), io, io, True, tf.int16, tf.int64
             )
@@ -58,8 +60,11 @@ def quantize(calibrated: bytes, variant: Variant, excluded: Collection[str] = ()
     return bytes(made)
 
 
-def _with_ranges_of_integers(calibrated: bytes) -> bytes:
-    """The quantizer for int16 activations asks a range of every input, and has no use for that of an integer."""
+def _with_ranges_for_16_bits(calibrated: bytes) -> bytes:
+    """The quantizer for int16 activations asks a range of every input, and has no use for that of an integer. To what
+    is always zero, such as a recurrent layer's first state, it gives the scale 0, on which LiteRT's kernels abort; any
+    range holds a zero exactly."""
     model = Editable(calibrated)
-    integers = [i for i in model.inputs if model.dtype(i) != "float32"]
-    return model.with_ranges(dict.fromkeys(integers, (0.0, 1.0))) if integers else calibrated
+    asked = [i for i in model.inputs if model.dtype(i) != "float32"]
+    asked += [i for i in model.activations() if model.limits(i) == (0.0, 0.0)]
+    return model.with_ranges(dict.fromkeys(asked, (0.0, 1.0))) if asked else calibrated
