@@ -19,7 +19,7 @@ LAYERS = [
     "building evaluating",
     "improving",
     "opening",
-    "reporting",
+    "reporting run_context",
     "journal manifest",
     "worker",
     "cache",

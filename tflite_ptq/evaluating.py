@@ -7,20 +7,17 @@ one inference a sample, no decoding.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from tflite_ptq.cache.key import Key
-from tflite_ptq.cache.keys import Keys
 from tflite_ptq.cache.metric_source import functions_sha256
-from tflite_ptq.cache.session import Cache
 from tflite_ptq.errors import WorkerCrash
-from tflite_ptq.journal import Journal
 from tflite_ptq.recipe.dataset import Dataset
 from tflite_ptq.recipe.schema import FLOAT32
 from tflite_ptq.result import TensorInfo
-from tflite_ptq.worker.children import Children
+from tflite_ptq.run_context import RunContext
 from tflite_ptq.worker.messages import Evaluate, Evaluation
 
 
@@ -28,15 +25,9 @@ from tflite_ptq.worker.messages import Evaluate, Evaluation
 class Evaluating:
     """Evaluates the usable variants of a run."""
 
+    run: RunContext
     dataset: Dataset
     inputs: tuple[TensorInfo, ...]
-    folder: Path
-    recipe_folder: Path
-    children: Children
-    cache: Cache
-    keys: Keys
-    journal: Journal
-    progress: Callable[[int, int], None]
 
     def evaluate(self) -> None:
         """Tells the journal every figure; a variant that takes the process down costs itself."""
@@ -44,39 +35,43 @@ class Evaluating:
         kept = {
             name: found
             for name, key in keys.items()
-            if (found := self.cache.look(key, Evaluation, f"evaluation of {name}")) is not None
+            if (found := self.run.cache.look(key, Evaluation, f"evaluation of {name}")) is not None
         }
         missing = [name for name in keys if name not in kept]
         if not missing:
-            self.journal.evaluated(_joined(kept))
+            self.run.journal.evaluated(_joined(kept))
             return
         request = Evaluate(
-            models={name: str(self.folder / f"{name}.tflite") for name in dict.fromkeys((FLOAT32, *missing))},
+            models={name: str(self.run.file(name)) for name in dict.fromkeys((FLOAT32, *missing))},
             inputs=self.inputs,
             dataset=self.dataset,
-            metrics=self.journal.metrics(),
-            recipe_folder=str(self.recipe_folder),
+            metrics=self.run.journal.metrics(),
+            recipe_folder=str(self._recipe_folder),
         )
         try:
-            self.journal.evaluated(_joined(kept, self._measured(request, keys, "all variants")))
+            self.run.journal.evaluated(_joined(kept, self._measured(request, keys, "all variants")))
         except WorkerCrash:
-            self.journal.evaluated(_joined(kept))
+            self.run.journal.evaluated(_joined(kept))
             for name, pair in request.one_by_one().items():
-                with self.journal.guarding(name, fatal=name == FLOAT32):
-                    self.journal.evaluated(self._measured(pair, keys, name))
+                with self.run.journal.guarding(name, fatal=name == FLOAT32):
+                    self.run.journal.evaluated(self._measured(pair, keys, name))
+
+    @property
+    def _recipe_folder(self) -> Path:
+        return self.run.loaded.path.parent
 
     def _keys(self) -> dict[str, Key | None]:
         """By usable variant; ``None`` where the cache must not be asked."""
-        names, metrics = self.journal.usable, self.journal.metrics()
-        functions = functions_sha256(metrics, (self.recipe_folder, Path.cwd()))
+        names, metrics = self.run.journal.usable, self.run.journal.metrics()
+        functions = functions_sha256(metrics, (self._recipe_folder, Path.cwd()))
         if functions is None:
             return dict.fromkeys(names)
-        yardstick = self.journal.file_sha256(FLOAT32)
+        yardstick = self.run.journal.file_sha256(FLOAT32)
         return {
-            name: self.keys.evaluation(
+            name: self.run.keys.evaluation(
                 yardstick,
-                self.journal.file_sha256(name) if name != FLOAT32 else None,
-                self.journal.samples,
+                self.run.journal.file_sha256(name) if name != FLOAT32 else None,
+                self.run.journal.samples,
                 metrics,
                 functions,
             )
@@ -85,10 +80,12 @@ class Evaluating:
 
     def _measured(self, request: Evaluate, keys: Mapping[str, Key | None], what: str) -> Evaluation:
         """Asks the runtime; what has all its figures is kept, each model for itself."""
-        evaluation = self.children.runtime.ask(request, Evaluation, f"evaluation of {what}", self.progress)
+        evaluation = self.run.children.runtime.ask(
+            request, Evaluation, f"evaluation of {what}", self.run.progress("evaluating")
+        )
         for name, found in evaluation.models.items():
             if found.error is None and not found.failed:
-                self.cache.keep(keys[name], evaluation.model_copy(update={"models": {name: found}}))
+                self.run.cache.keep(keys[name], evaluation.model_copy(update={"models": {name: found}}))
         return evaluation
 
 

@@ -35,7 +35,8 @@ from tflite_ptq.recipe.schema import FLOAT32, Model, Recipe, Variant
 from tflite_ptq.report import files, outcome_folder
 from tflite_ptq.reporting import Reporting
 from tflite_ptq.result import DatasetInfo, ModelInfo, Report, TensorInfo
-from tflite_ptq.worker.children import Children, children_of
+from tflite_ptq.run_context import RunContext
+from tflite_ptq.worker.children import children_of
 from tflite_ptq.worker.messages import Describe, Described, Opened, Scan, Scanned
 from tflite_ptq.worker.spawning import Early
 
@@ -73,20 +74,8 @@ def run(
         converts = form != "tflite" and not (cache.has(keys.source()) and cache.has(keys.float32()))
         with children_of(folder / "log.txt", recipe.timeout_s, convert=converts, early=runtime) as children:
             source = Source(recipe.model, keys.source(), children, cache)
-            _Run(
-                recipe,
-                loaded.path.parent,
-                variants,
-                folder,
-                source,
-                children,
-                cache,
-                keys,
-                journal,
-                reporting,
-                observer,
-                converts,
-            ).follow(options.benchmark)
+            run = RunContext(loaded, variants, folder, children, cache, keys, journal, observer)
+            _Run(run, source, reporting, converts).follow(options.benchmark)
         cache.close()
     except BaseException as stopped:
         journal.stopped(stopped, folder)
@@ -113,17 +102,9 @@ def _chosen_variants(recipe: Recipe, only: Sequence[str]) -> tuple[Variant, ...]
 
 @dataclass(frozen=True)
 class _Run:
-    recipe: Recipe
-    recipe_folder: Path
-    variants: tuple[Variant, ...]
-    folder: Path
+    run: RunContext
     source: Source
-    children: Children
-    cache: Cache
-    keys: Keys
-    journal: Journal
     reporting: Reporting
-    observer: Observer
     converts: bool
 
     def follow(self, benchmark: bool) -> None:
@@ -131,43 +112,32 @@ class _Run:
             try:
                 if not self.converts:
                     self.reporting.load_pages()
-                    if benchmark and self.recipe.benchmark.latency is not None:  # no two runs' plots are the same
+                    if benchmark and self.run.recipe.benchmark.latency is not None:  # no two runs' plots are the same
                         self.reporting.load_plots()
                 inputs = self._open_and_scan(converting)
                 if self.converts:  # from here on it mostly waits for one child at a time
                     self.reporting.load_pages()
                     self.reporting.load_plots()
-                Building(
-                    self.recipe,
-                    self.variants,
-                    inputs,
-                    self.folder,
-                    self.source,
-                    self.children,
-                    self.cache,
-                    self.keys,
-                    self.journal,
-                    self.observer,
-                ).build(converting)
-                if self.cache.missed:
+                Building(self.run, inputs, self.source).build(converting)
+                if self.run.cache.missed:
                     self.reporting.load_plots()
             except BaseException:
                 # The converting thread waits for the child's answer; without the child it ends.
                 converting.shutdown(wait=False, cancel_futures=True)
-                self.children.converter.kill()
+                self.run.children.converter.kill()
                 raise
-        self.children.converter.kill()  # the machine is quiet when latency is measured
+        self.run.children.converter.kill()  # the machine is quiet when latency is measured
         if benchmark:
             self._evaluate(inputs)
-            self.children.runtime.kill()
+            self.run.children.runtime.kill()
             self.reporting.wait()  # a machine at work is not timed
             self._time()
 
     def _open_and_scan(self, converting: ThreadPoolExecutor) -> tuple[TensorInfo, ...]:
         started = time.monotonic()
-        self.observer.stage("opening the model", 0, None)
-        model = self.recipe.model
-        described = self.children.runtime.ask(Describe(model=model), Described, "describe the model")
+        self.run.observer.stage("opening the model", 0, None)
+        model = self.run.recipe.model
+        described = self.run.children.runtime.ask(Describe(model=model), Described, "describe the model")
         is_source = described.kind != "tflite"
         opened = self.source.known() if is_source else _float_tflite(model, described)
         opening = converting.submit(self.source.open) if opened is None else None
@@ -176,11 +146,11 @@ class _Run:
             opened = opening.result()
         assert opened is not None
         # Only now: a run that cannot begin must not cost the results of the one before.
-        outcome_folder.clear(self.folder, self.journal.names)
-        self.journal.opened(
+        outcome_folder.clear(self.run.folder, self.run.journal.names)
+        self.run.journal.opened(
             ModelInfo(
                 path=model.path,
-                sha256=self.keys.model_sha256,
+                sha256=self.run.keys.model_sha256,
                 format=described.kind,
                 inputs=opened.inputs,
                 outputs=opened.outputs,
@@ -188,53 +158,40 @@ class _Run:
             _dataset_info(scanned),
             scanned.hashes if scanned is not None else SampleHashes(),
         )
-        self.journal.lasted("open", time.monotonic() - started)
+        self.run.journal.lasted("open", time.monotonic() - started)
         return opened.inputs
 
     def _scan(self) -> Scanned | None:
-        if self.recipe.dataset is None:
+        if self.run.recipe.dataset is None:
             return None
-        memory = str(self.cache.hashes) if self.cache.hashes is not None else None
-        request = Scan(dataset=self.recipe.dataset, hashes=True, memory=memory)
-        return self.children.runtime.ask(request, Scanned, "scan the dataset")
+        memory = str(self.run.cache.hashes) if self.run.cache.hashes is not None else None
+        request = Scan(dataset=self.run.recipe.dataset, hashes=True, memory=memory)
+        return self.run.children.runtime.ask(request, Scanned, "scan the dataset")
 
     def _evaluate(self, inputs: tuple[TensorInfo, ...]) -> None:
-        dataset, scanned = self.recipe.dataset, self.journal.dataset
+        dataset, scanned = self.run.recipe.dataset, self.run.journal.dataset
         if dataset is None or scanned is None or not scanned.evaluation_samples:
-            self.journal.note_all("accuracy and fidelity were not measured: the recipe has no evaluation samples")
+            self.run.journal.note_all("accuracy and fidelity were not measured: the recipe has no evaluation samples")
             return
         started = time.monotonic()
-        Evaluating(
-            dataset,
-            inputs,
-            self.folder,
-            self.recipe_folder,
-            self.children,
-            self.cache,
-            self.keys,
-            self.journal,
-            lambda done, total: self.observer.stage("evaluating", done, total),
-        ).evaluate()
-        self.journal.lasted("evaluate", time.monotonic() - started)
+        Evaluating(self.run, dataset, inputs).evaluate()
+        self.run.journal.lasted("evaluate", time.monotonic() - started)
 
     def _time(self) -> None:
-        settings = self.recipe.benchmark.latency
+        settings = self.run.recipe.benchmark.latency
         if settings is None:
             return
         from tflite_ptq.worker.timing import Timing  # a run that is mostly cached feels its imports
 
         started = time.monotonic()
-        models = {name: self._file(name) for name in self.journal.usable}
-        timing = Timing(models, FLOAT32, settings, self.children.log, self.children.timeout_s)
+        models = {name: self.run.file(name) for name in self.run.journal.usable}
+        timing = Timing(models, FLOAT32, settings, self.run.children.log, self.run.children.timeout_s)
         try:
-            timing.run(lambda done, total: self.observer.stage("measuring latency", done, total))
+            timing.run(self.run.progress("measuring latency"))
         finally:  # an interruption costs the rounds to come, not those done
-            self.journal.timed(timing.outcomes(), timing.warnings())
-            files.write_timings(timing.raw(), self.folder)
-        self.journal.lasted("latency", time.monotonic() - started)
-
-    def _file(self, name: str) -> Path:
-        return self.folder / f"{name}.tflite"
+            self.run.journal.timed(timing.outcomes(), timing.warnings())
+            files.write_timings(timing.raw(), self.run.folder)
+        self.run.journal.lasted("latency", time.monotonic() - started)
 
 
 def _dataset_info(scanned: Scanned | None) -> DatasetInfo | None:
