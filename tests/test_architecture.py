@@ -57,6 +57,7 @@ DOORS = {
         "quantize/stock_ranges.py",
     },
     "PIL": {"data/", "worker/demo.py"},
+    "ai_edge_litert.compiled_model": {"model/timed_compiled.py"},
     "ai_edge_litert.interpreter": {"model/opening.py", "model/tap.py"},
     "ai_edge_litert.schema_py_generated": {
         "model/flatbuffer.py",

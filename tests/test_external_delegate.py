@@ -144,7 +144,7 @@ def test_on_the_command_line(library: Path, model: Path, run: Command) -> None:
         (
             ["--delegate", "xnpack"],
             "--delegate xnpack: neither a name nor a shared library; did you mean 'xnnpack'? "
-            "(cpu, xnnpack, or a path such as ./libdelegate.so)",
+            "(cpu, xnnpack, compiled, or a path such as ./libdelegate.so)",
         ),
         (
             ["--delegate", "cpu", "--delegate-option", "a=1"],

@@ -14,7 +14,8 @@ class TimedProcess(Frozen):
     """One process, which opened one model once: ``runs_ns`` are the counted inferences, in order.
 
     ``warmup`` inferences came before them; ``steady`` says whether the last of those were (``None``: no warm-up was
-    asked for). ``clock_ns`` is the clock's smallest step. ``arena_bytes`` is what LiteRT's arena holds tensors in.
+    asked for). ``clock_ns`` is the clock's smallest step. ``arena_bytes`` is what LiteRT's arena holds tensors in;
+    it and where operators ran are ``None`` where LiteRT does not tell.
     """
 
     load_ns: int
@@ -24,9 +25,9 @@ class TimedProcess(Frozen):
     runs_ns: tuple[int, ...]
     clock_ns: int
     peak_memory_bytes: int
-    arena_bytes: int
-    delegated_ops: int
-    total_ops: int
+    arena_bytes: int | None
+    delegated_ops: int | None
+    total_ops: int | None
     left_ops: dict[str, int] | None
 
 

@@ -18,8 +18,8 @@ from tflite_ptq.errors import EXIT_FAILED
     "--delegate",
     "delegates",
     multiple=True,
-    metavar="cpu|xnnpack|LIBRARY",
-    help="cpu, xnnpack or the shared library of an external delegate; may be repeated.",
+    metavar="cpu|xnnpack|compiled|LIBRARY",
+    help="cpu, xnnpack, compiled (CompiledModel) or the shared library of an external delegate; may be repeated.",
 )
 @click.option("--delegate-option", "options", multiple=True, metavar="KEY=VALUE", help="For the external delegates.")
 @click.option("--threads", multiple=True, type=click.IntRange(1), help="May be repeated; default 1.")
@@ -109,11 +109,11 @@ def _delegates(words: Sequence[str], options: Sequence[str]) -> tuple[object, ..
     """What ``--delegate`` and ``--delegate-option`` ask for, as a recipe would say it. Raises ``UsageError``."""
     from tflite_ptq.errors import UsageError
     from tflite_ptq.recipe.faults import nearest
+    from tflite_ptq.recipe.latency import NAMES as names
 
     wrong = [option for option in options if "=" not in option.strip("=")]
     if wrong:
         raise UsageError(f"--delegate-option {wrong[0]}: expected KEY=VALUE, for example --delegate-option device=0")
-    names = ("cpu", "xnnpack")
     for word in words:
         if word not in names and "." not in word and "/" not in word:
             raise UsageError(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from tflite_ptq.errors import MeasurementError, ModelError
 from tflite_ptq.model.delegation import Placement, placement
-from tflite_ptq.model.opening import Delegate, TensorDetails, one_line, open_model
+from tflite_ptq.model.opening import Array, Delegate, one_line, open_model
 
 
 class TimedModel:
@@ -22,9 +22,12 @@ class TimedModel:
     def fill(self, seed: int) -> None:
         """Uniform values: the whole range of a quantized input, 0..1 of a float one, else 0 or 1 (an index that every
         table has). Dynamic dimensions are 1."""
-        rng = np.random.default_rng(seed)
-        for detail in self._model.get_input_details():
-            self._model.set_tensor(detail["index"], _values(self._path, detail, rng))
+        rng, inputs = np.random.default_rng(seed), self._model.get_input_details()
+        refuse_strings(self._path, {detail["name"]: detail["dtype"] for detail in inputs})
+        for detail in inputs:
+            shape, dtype = tuple(detail["shape"]), np.dtype(detail["dtype"])
+            values = uniform(shape, dtype, rng, whole_range=detail["quantization"][0] != 0)
+            self._model.set_tensor(detail["index"], values)
 
     def first(self) -> None:
         """One inference. Raises ``MeasurementError`` where the interpreter fails."""
@@ -73,12 +76,19 @@ def covered_bytes(places: Iterable[tuple[int, int]]) -> int:
     return total
 
 
-def _values(path: Path, detail: TensorDetails, rng: np.random.Generator) -> np.typing.NDArray[np.generic]:
-    dtype, shape = np.dtype(detail["dtype"]), tuple(detail["shape"])
-    if dtype.kind in "SUO":
-        raise ModelError(f"{path}: input '{detail['name']}' holds strings; only numbers can be timed")
-    if dtype.kind in "iu" and detail["quantization"][0] != 0:
-        limits = np.iinfo(dtype)
+def refuse_strings(path: Path, dtypes: Mapping[str, np.typing.DTypeLike]) -> None:
+    """Raises ``ModelError`` where one of the inputs, given by name, holds no numbers."""
+    for name, dtype in dtypes.items():
+        if np.dtype(dtype).kind in "SUO":
+            raise ModelError(f"{path}: input '{name}' holds strings; only numbers can be timed")
+
+
+def uniform(
+    shape: tuple[int, ...], dtype: np.dtype[np.generic], rng: np.random.Generator, *, whole_range: bool
+) -> Array:
+    """Values of an input that say nothing about it but its dtype; ``whole_range`` of an integer one."""
+    if dtype.kind in "iu" and whole_range:
+        limits = np.iinfo(dtype.name)
         return rng.integers(limits.min, limits.max, shape, endpoint=True).astype(dtype)
     if dtype.kind == "f":
         return rng.random(shape).astype(dtype)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import PurePath
-from typing import Annotated, Literal, Union
+from typing import Annotated, Literal, Union, get_args
 
 from pydantic import BeforeValidator, Discriminator, Field, NonNegativeInt, PositiveFloat, PositiveInt, Tag
 
@@ -30,7 +30,8 @@ class ExternalDelegate(Strict):
         }
 
 
-DelegateName = Literal["cpu", "xnnpack"]
+DelegateName = Literal["cpu", "xnnpack", "compiled"]
+NAMES: tuple[DelegateName, ...] = get_args(DelegateName)
 Delegate = Annotated[
     Union[Annotated[DelegateName, Tag("<name>")], Annotated[ExternalDelegate, Tag("<library>")]],
     Discriminator(lambda value: "<library>" if isinstance(value, (dict, ExternalDelegate)) else "<name>"),

@@ -8,6 +8,7 @@ from tflite_ptq.recipe.dataset import Dataset, ImageFormat, NpzFormat, Subset
 from tflite_ptq.recipe.faults import Fault, Loc, nearest
 from tflite_ptq.recipe.gate import GateLimits, LatencyLimits
 from tflite_ptq.recipe.labels import TASK_LABELS, CocoLabels, KeyLabels
+from tflite_ptq.recipe.latency import NAMES as DELEGATE_NAMES
 from tflite_ptq.recipe.metric import TASK_METRICS, UNLABELLED_METRICS
 from tflite_ptq.recipe.schema import FLOAT32, INTEGER_SCHEMES, Recipe
 
@@ -117,7 +118,7 @@ def _delegates(recipe: Recipe) -> Iterator[Fault]:
             yield Fault(
                 ("benchmark", "latency", "delegates", index),
                 f"'{label}' is already delegates[{labels.index(label)}]; remove one of them"
-                + (", or give one an option to tell them apart" if label not in ("cpu", "xnnpack") else ""),
+                + (", or give one an option to tell them apart" if label not in DELEGATE_NAMES else ""),
             )
 
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Union
+from typing import Union
 
 from tflite_ptq.errors import UserError, WorkerCrash
 from tflite_ptq.measure.environment import cores
@@ -38,7 +38,7 @@ class TimeFile(Frozen):
     """Time single inferences of ``model`` (a path) in one process. The keys are those of ``timer.Request``."""
 
     model: str
-    delegate: Union[Literal["cpu", "xnnpack"], Library]
+    delegate: Union[DelegateName, Library]
     threads: int
     warmup: int
     runs: int
