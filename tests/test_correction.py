@@ -130,7 +130,7 @@ def test_deltas_by_hand() -> None:
     """
     weights, stored = np.array([[1, 0.26]]), np.array([[1, 0.25]])
     node: Any = None
-    layer = Layer("y", "FULLY_CONNECTED", Geometry(), node, weights, stored, 0, 0, -1, np.array([0.01]))
+    layer = Layer("y", "FULLY_CONNECTED", Geometry(), node, weights, stored, 0, 0, -1, False, np.array([0.01]))
     assert one_pass(layer, np.array([2.0, 4])) == pytest.approx([0.04])
     assert sequential(layer, np.array([2.0, 4]), np.array([2.1, 3.9])) == pytest.approx([-0.035])
 
@@ -249,19 +249,25 @@ def test_an_added_bias_has_one_scale_where_the_weights_have(tmp_path: Path) -> N
     assert added.scale.shape == added.zero_point.shape == (1,)
 
 
-def test_a_shared_bias_is_left_alone(tmp_path: Path) -> None:
-    square = Dense(normal(16, 16), normal(16), (1, 16))
-    chain = Chain((1, 16), [square, Dense(normal(16, 16), square.bias, (1, 16))])
+def test_layers_that_share_a_bias_of_zeros_get_one_each(tmp_path: Path) -> None:
+    first, second = (Dense(normal(16, 16), np.zeros(16, np.float32), (1, 16)) for _ in range(2))
+    chain = Chain((1, 16), [first, second])
     reference, samples = chain.build(tmp_path), positive(60)
     model: Any = quantized(chain, limits(reference, samples), tmp_path, "int8", np.floor)
-    first, second = model._model.subgraphs[0].operators
-    second.inputs = [*second.inputs[:2], first.inputs[2]]
+    one, other = model._model.subgraphs[0].operators
+    other.inputs = [*other.inputs[:2], one.inputs[2]]
     found = corrected(reference, Editable(model.to_bytes()), samples, "one-pass")
-    assert [(one.layer, one.status, one.reason) for one in found.decisions] == [
-        ("t0", "skipped", "shares its bias with t1"),
-        ("t1", "skipped", "shares its bias with t0"),
-    ]
-    assert found.data == model.to_bytes()
+    assert [(decision.layer, decision.status) for decision in found.decisions] == [("t0", "kept"), ("t1", "kept")]
+    made = Editable(found.data)
+    for position, (node, dense) in enumerate(zip(made.nodes(), (first, second), strict=True)):
+        fed, weights, bias = (made.affine(i) for i in node.inputs)
+        assert fed is not None and weights is not None and bias is not None
+        np.testing.assert_allclose(bias.scale, fed.scale * weights.scale, rtol=1e-6)
+        if position == 0:  # the second's mean input is the first's mean output
+            stored = made.constant(node.inputs[1]) * weights.scale[:, None]
+            delta = (dense.weights - stored) @ np.mean(samples, axis=0, dtype=np.float64)[0]
+            np.testing.assert_array_equal(made.constant(node.inputs[2]), np.rint(delta / bias.scale))
+    assert made.nodes()[0].inputs[2] != made.nodes()[1].inputs[2]
 
 
 def test_a_correction_that_would_harm_is_refused(tmp_path: Path) -> None:

@@ -153,7 +153,7 @@ def test_xnnpack_takes_a_bias_that_the_correction_adds(tmp_path: Path) -> None:
     model, (x,) = upsampling(tmp_path, refused=False, bias=False), samples(1)
     before = by_litert(model, [x], OpResolverType.BUILTIN)
     node, weights, scale = model.nodes()[1], np.zeros((3, 2, 2, 2)), np.array([0.02 * 0.01])
-    layer = Layer("u", "TRANSPOSE_CONV", Geometry(), node, weights, weights, 0, node.inputs[2], -1, scale)
+    layer = Layer("u", "TRANSPOSE_CONV", Geometry(), node, weights, weights, 0, node.inputs[2], -1, False, scale)
     add_to_bias(model, layer, np.array([0.5, 0, -0.25]))
     tap = watching(model, model.outputs)
     tap.run([x])

@@ -20,14 +20,14 @@ BIAS = np.array([0.5, -0.25, 0.125, 1], np.float32)
 WIDE = Variant(scheme="int16x8")
 
 
-def shared_bias(folder: Path) -> Editable:
+def shared_bias(folder: Path, values: Array = BIAS) -> Editable:
     """Two dense layers, the second's input ten times as wide, of one bias."""
     first, second = (np.random.default_rng(i).normal(size=(4, 4)).astype(np.float32) for i in (0, 1))
     tensors = [
         T("x", shape=(1, 4)),
         T("w1", shape=(4, 4), data=first.tobytes()),
         T("w2", shape=(4, 4), data=second.tobytes()),
-        T("b", shape=(4,), data=BIAS.tobytes()),
+        T("b", shape=(4,), data=values.tobytes()),
         T("y", shape=(1, 4)),
         T("z", shape=(1, 4)),
     ]
@@ -48,6 +48,12 @@ def test_each_layer_has_its_bias_in_its_own_scale(tmp_path: Path) -> None:
         assert fed is not None and weights is not None and bias is not None
         np.testing.assert_allclose(bias.scale, fed.scale * weights.scale, rtol=1e-6)
         np.testing.assert_allclose(made.constant(node.inputs[2]) * bias.scale, BIAS, atol=bias.scale.max())
+
+
+def test_a_bias_of_zeros_stays_shared(tmp_path: Path) -> None:
+    """It is zero in every scale, and the file TensorFlow's own."""
+    data = shared_bias(tmp_path, np.zeros(4, np.float32)).to_bytes()
+    assert Editable(data).separating() is data
 
 
 def test_a_zero_of_two_types_stays_one_of_either(tmp_path: Path) -> None:

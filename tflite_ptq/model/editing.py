@@ -241,7 +241,7 @@ class Editable:
         return self._file if separated is None else packed_in_front(separated, self._file)
 
     def add_bias(self, node: Node, value: Array, scale: NDArray[np.float64] | None) -> int:
-        """Gives an operator without a bias one, as its last input; ``scale`` where it is quantized. Its index."""
+        """Gives an operator a bias in the place of what it has; ``scale`` where it is quantized. Its tensor's index."""
         tensor = schema.TensorT()
         tensor.name = f"{self.name(node.outputs[0])};bias".encode()
         tensor.shape = list(value.shape)

@@ -42,7 +42,8 @@ def _separate_biases(model: Any, graph: Any) -> None:
         if place is None or len(operator.inputs) <= place or readers[int(operator.inputs[place])] < 2:
             continue
         bias = int(operator.inputs[place])
-        if bias < 0 or model.buffers[graph.tensors[bias].buffer].data is None:
+        data = model.buffers[graph.tensors[bias].buffer].data if bias >= 0 else None
+        if data is None or not np.any(data):  # zeros are zeros in every scale
             continue
         readers[bias] -= 1
         own = copy.copy(graph.tensors[bias])

@@ -13,7 +13,7 @@ def add_to_bias(model: Editable, layer: Layer, delta: Floats) -> None:
     """Adds ``delta`` (real values, one an output channel) to the layer's bias in ``model``.
 
     An integer bias stores round(real / bias_scale), bias_scale = input scale * weight scale of the channel (TFLite
-    8-bit quantization specification); it is clipped to its dtype. A layer without a bias is given one.
+    8-bit quantization specification); it is clipped to its dtype. A layer without a bias of its own is given one.
     """
     if layer.bias_scale is None:
         _store(model, layer, _current(model, layer, np.dtype(np.float32)) + delta, np.dtype(np.float32))
@@ -34,7 +34,7 @@ def _current(model: Editable, layer: Layer, dtype: np.dtype[np.generic]) -> Floa
 
 
 def _store(model: Editable, layer: Layer, value: Floats, dtype: np.dtype[np.generic]) -> None:
-    if layer.bias >= 0:
+    if layer.bias >= 0 and not layer.shares_bias:
         model.set_constant(layer.bias, value.astype(dtype).reshape(model.shape(layer.bias)))
     else:
         model.add_bias(layer.node, value.astype(dtype), layer.bias_scale)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import cast, get_args
 
@@ -19,6 +20,7 @@ _LINEAR = frozenset({"CONV_3D", "CONV_3D_TRANSPOSE", "BATCH_MATMUL"})
 class Layer:
     """A linear layer in both models. Weights are real values; ``bias`` is -1 where the quantized layer has none.
 
+    ``shares_bias``: other operators read the same tensor (zeros, mostly), so a corrected one must be another.
     ``bias_scale``: real bias[o] = bias_scale[o] * stored bias[o], or the one bias_scale that there is where the weights
     have one scale; ``None`` where the stored bias is float.
     """
@@ -32,6 +34,7 @@ class Layer:
     float_input: int
     quantized_input: int
     bias: int
+    shares_bias: bool
     bias_scale: Floats | None
 
     @property
@@ -62,10 +65,7 @@ def match(reference: Editable, quantized: Editable) -> tuple[tuple[Layer, ...], 
     for node in reference.nodes():
         if node.name in get_args(Kind):
             by_weights.setdefault((node.name, reference.name(_weights_of(node))), []).append(node)
-    users: dict[int, list[Node]] = {}
-    for node in quantized.nodes():
-        for tensor in node.inputs:
-            users.setdefault(tensor, []).append(node)
+    uses = Counter(tensor for node in quantized.nodes() for tensor in node.inputs)
     # Before a float output the quantizer puts DEQUANTIZE, which takes the name over.
     aliases = {
         node.inputs[0]: quantized.name(node.outputs[0])
@@ -82,15 +82,11 @@ def match(reference: Editable, quantized: Editable) -> tuple[tuple[Layer, ...], 
             original = alike[0]
             name = reference.name(original.outputs[0])
         reason = _why_not(reference, original, quantized, node)
-        if reason is None and original is not None:
-            layer = _layer(name, reference, original, quantized, node)
-            others = [one for one in users.get(layer.bias, ()) if one.position != node.position]
-            if layer.bias >= 0 and others:
-                reason = f"shares its bias with {quantized.name(others[0].outputs[0])}"
-            else:
-                layers.append(layer)
         if reason is not None:
             left.append(LeftAlone(name, node.name, reason))
+        elif original is not None:
+            shares_bias = uses[_bias_of(node)] > 1
+            layers.append(_layer(name, reference, original, quantized, node, shares_bias=shares_bias))
     return tuple(layers), tuple(left)
 
 
@@ -114,7 +110,9 @@ def _why_not(reference: Editable, original: Node | None, quantized: Editable, no
     return None
 
 
-def _layer(name: str, reference: Editable, original: Node, quantized: Editable, node: Node) -> Layer:
+def _layer(
+    name: str, reference: Editable, original: Node, quantized: Editable, node: Node, *, shares_bias: bool
+) -> Layer:
     kind = cast("Kind", node.name)
     weights = reference.constant(_weights_of(original)).astype(np.float64)
     source = _input_of(node)
@@ -136,6 +134,7 @@ def _layer(name: str, reference: Editable, original: Node, quantized: Editable, 
         _input_of(original),
         source,
         _bias_of(node),
+        shares_bias,
         scale,
     )
 
