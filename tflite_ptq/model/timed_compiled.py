@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Protocol, TypedDict, cast
 
@@ -70,7 +71,8 @@ class TimedCompiled:
             raise MeasurementError(
                 f"{path}: CompiledModel does not take this model ({one_line(error)}); time it with delegate xnnpack"
             ) from error
-        self._run = model.run_by_name
+        self.invoke: Callable[[], None] = partial(model.run_by_name, self._key, self._inputs, self._outputs)
+        """One inference more, with nothing around it that would be timed too."""
 
     def fill(self, seed: int) -> None:
         """The values that ``TimedModel.fill`` takes."""
@@ -85,10 +87,6 @@ class TimedCompiled:
             self.invoke()
         except (RuntimeError, ValueError) as error:
             raise MeasurementError(f"{self._path}: CompiledModel failed: {one_line(error)}") from error
-
-    def invoke(self) -> None:
-        """One inference more, with nothing around it that would be timed too."""
-        self._run(self._key, self._inputs, self._outputs)
 
     def operators(self) -> None:
         """Not known."""

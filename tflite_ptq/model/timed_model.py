@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,8 @@ class TimedModel:
     def __init__(self, path: Path, delegate: Delegate, threads: int) -> None:
         self._path = path
         self._model = open_model(path, delegate, threads)
+        self.invoke: Callable[[], None] = self._model.invoke
+        """One inference more, with nothing around it that would be timed too."""
 
     def fill(self, seed: int) -> None:
         """Uniform values: the whole range of a quantized input, 0..1 of a float one, else 0 or 1 (an index that every
@@ -32,13 +34,9 @@ class TimedModel:
     def first(self) -> None:
         """One inference. Raises ``MeasurementError`` where the interpreter fails."""
         try:
-            self._model.invoke()
+            self.invoke()
         except (ValueError, RuntimeError) as error:
             raise MeasurementError(f"{self._path}: the interpreter failed: {one_line(error)}") from error
-
-    def invoke(self) -> None:
-        """One inference more, with nothing around it that would be timed too."""
-        self._model.invoke()
 
     def operators(self) -> Placement:
         """Where the operators of the main subgraph run."""
