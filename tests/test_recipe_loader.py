@@ -185,7 +185,8 @@ ONE_FAULT = [
     (
         "[cpu]",
         "[cpu, xnn]",
-        "r.yaml:13: benchmark.latency.delegates[1]: 'xnn' is not a delegate; did you mean 'xnnpack'? (cpu, xnnpack)",
+        "r.yaml:13: benchmark.latency.delegates[1]: 'xnn' is not a delegate; did you mean 'xnnpack'? (cpu, xnnpack, "
+        "compiled)",
     ),
     (
         "[cpu]",
