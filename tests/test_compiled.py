@@ -7,15 +7,11 @@ from pathlib import Path
 
 import pytest
 from conftest import Command
-from test_timing import ask_timer
+from test_timing import ask_timer, softmax
 from tiny_tflite import File, Graph, Op, T
 
-from tflite_ptq.errors import MeasurementError, ModelError
+from tflite_ptq.errors import MeasurementError
 from tflite_ptq.timing_result import TimedProcess
-
-
-def softmax(path: Path) -> Path:
-    return File([Graph([T("x"), T("y")], ["x"], ["y"], [Op("SOFTMAX", ["x"], ["y"])])]).write(path)
 
 
 def test_timer_child(tmp_path: Path) -> None:
@@ -34,15 +30,6 @@ def test_inputs_of_several_dtypes(tmp_path: Path) -> None:
         tmp_path / "m.tflite"
     )
     assert ask_timer(path, delegate="compiled")["reply"] == "done"
-
-
-@pytest.mark.parametrize("delegate", ["xnnpack", "compiled"])
-def test_what_neither_interface_opens_is_told_alike(delegate: str, tmp_path: Path) -> None:
-    path = tmp_path / "m.tflite"
-    path.write_bytes(b"no model" * 100)
-    reply = ask_timer(path, delegate=delegate)
-    assert (reply["reply"], reply["error"]) == ("failed", ModelError.__name__)
-    assert reply["message"] == f"{path}: not a .tflite file, or a truncated one; convert or download it again"
 
 
 def test_what_compiled_model_alone_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from float_chain import RELU, RELU6, SAME, VALID, Chain, Conv, Dense, run
 from int8_chain import Activation, accumulated, activation, layer_in_integers, quantized
 from numpy.typing import NDArray
-from tiny_tflite import File, Graph, Op, T
+from tiny_tflite import File, Graph, Op, T, moving
 
 from tflite_ptq.model.editing import Editable
 from tflite_ptq.quantize.correction.bias import one_pass, sequential
@@ -111,12 +111,9 @@ def test_mean_response_of_a_transposed_convolution_is_litert_s(
         T("x", shape=x.shape),
         T("y", shape=shape.tolist()),
     ]
-    graph = Graph(tensors, ["x"], ["y"], [Op("TRANSPOSE_CONV", ("s", "w", "x"), ("y",))])
-    model: Any = Editable(File([graph]).write(tmp_path / "t.tflite").read_bytes())
-    options: Any = schema.TransposeConvOptionsT()
-    options.padding, (options.strideH, options.strideW) = padding, stride
-    (operator,) = model._model.subgraphs[0].operators
-    operator.builtinOptions, operator.builtinOptionsType = options, schema.BuiltinOptions.TransposeConvOptions
+    moved = moving(schema.TransposeConvOptionsT(), padding, stride)
+    graph = Graph(tensors, ["x"], ["y"], [Op("TRANSPOSE_CONV", ("s", "w", "x"), ("y",), options=moved)])
+    model = Editable(File([graph]).write(tmp_path / "t.tflite").read_bytes())
     want = run(model, x).astype(np.float64).reshape(-1, 3).mean(axis=0)
     geometry = Geometry(stride, (1, 1), padding == SAME, output)
     got = mean_response("TRANSPOSE_CONV", weights.astype(np.float64), x[0].astype(np.float64), geometry)

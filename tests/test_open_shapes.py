@@ -10,7 +10,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from numpy.typing import NDArray
-from tiny_tflite import File, Graph, Op, T
+from tiny_tflite import File, Graph, Op, T, moving
 
 from tflite_ptq.errors import MeasurementError
 from tflite_ptq.model.editing import Editable
@@ -83,20 +83,16 @@ def dilated(folder: Path, *, quantized: bool) -> Editable:
         *constants("dense", DENSE, "rows"),
         activation("y", -1, 4),
     ]
+    moved = moving(schema.Conv2DOptionsT(), schema.Padding.VALID, (1, 1))
     ops = [
         Op("SPACE_TO_BATCH_ND", ["x", "block", "padding"], ["apart"]),
-        Op("CONV_2D", ["apart", "conv", "conv bias"], ["convolved"], version=3),
+        Op("CONV_2D", ["apart", "conv", "conv bias"], ["convolved"], 3, moved),
         Op("BATCH_TO_SPACE_ND", ["convolved", "block", "crops"], ["joined"]),
         Op("RESHAPE", ["joined", "to rows"], ["rows"]),
         Op("FULLY_CONNECTED", ["rows", "dense", "dense bias"], ["y"], version=4),
     ]
     file = File([Graph(tensors, ["x"], ["y"], ops)]).write(folder / f"{quantized}.tflite")
-    model: Any = Editable(file.read_bytes())
-    options: Any = schema.Conv2DOptionsT()
-    options.padding, options.strideH, options.strideW = schema.Padding.VALID, 1, 1
-    convolution = model._model.subgraphs[0].operators[1]
-    convolution.builtinOptions, convolution.builtinOptionsType = options, schema.BuiltinOptions.Conv2DOptions
-    return Editable(model.to_bytes())
+    return Editable(file.read_bytes())
 
 
 def samples(count: int, seed: int = 0) -> list[Array]:

@@ -13,7 +13,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from numpy.typing import NDArray
-from tiny_tflite import File, Graph, Op, T
+from tiny_tflite import File, Graph, Op, T, moving
 
 from tflite_ptq.errors import MeasurementError
 from tflite_ptq.model.editing import Editable
@@ -44,18 +44,14 @@ def upsampling(folder: Path, *, refused: bool, operator: str = "TRANSPOSE_CONV",
         T("u", "INT8", (1, 8, 8, 3), scale=[0.05], zero_point=[0]),
         T("y", shape=(1, 8, 8, 3)),
     ]
+    moved = moving(schema.TransposeConvOptionsT(), schema.Padding.VALID, (2, 2))
     ops = [
         Op("QUANTIZE", ["x"], ["q"]),
-        Op(operator, ["size", "w", "q", *(["b"] if bias else [])], ["u"], version=3),
+        Op(operator, ["size", "w", "q", *(["b"] if bias else [])], ["u"], 3, moved),
         Op("DEQUANTIZE", ["u"], ["y"]),
     ]
     file = File([Graph(tensors, ["x"], ["y"], ops)]).write(folder / f"{refused}.tflite")
-    model: Any = Editable(file.read_bytes())
-    options: Any = schema.TransposeConvOptionsT()
-    options.padding, options.strideH, options.strideW = schema.Padding.VALID, 2, 2
-    convolution = model._model.subgraphs[0].operators[1]
-    convolution.builtinOptions, convolution.builtinOptionsType = options, schema.BuiltinOptions.TransposeConvOptions
-    return Editable(model.to_bytes())
+    return Editable(file.read_bytes())
 
 
 def samples(count: int) -> list[Array]:

@@ -185,6 +185,10 @@ def test_arena_of_a_chain(length: int, tensors: int, tmp_path: Path) -> None:
     model.invoke()  # no view of LiteRT's memory is left, or it would refuse
 
 
+def softmax(path: Path) -> Path:
+    return File([Graph([T("x"), T("y")], ["x"], ["y"], [Op("SOFTMAX", ["x"], ["y"])])]).write(path)
+
+
 def ask_timer(model: Path, **settings: object) -> dict[str, str]:
     request = {"model": str(model), "delegate": "cpu", "threads": 1, "warmup": 1, "runs": 7, "seconds": 5}
     done = subprocess.run(
@@ -211,8 +215,7 @@ def ask_timer(model: Path, **settings: object) -> dict[str, str]:
     ],
 )
 def test_timer_child(settings: dict[str, object], runs: int, warmed: bool, tmp_path: Path) -> None:
-    graph = Graph([T("x"), T("y")], ["x"], ["y"], [Op("SOFTMAX", ["x"], ["y"])])
-    reply = ask_timer(File([graph]).write(tmp_path / "m.tflite"), **settings)
+    reply = ask_timer(softmax(tmp_path / "m.tflite"), **settings)
     assert reply["reply"] == "done"
     found = TimedProcess.model_validate_json(reply["result"])
     assert len(found.runs_ns) == runs and min(found.runs_ns) > 0
@@ -222,10 +225,11 @@ def test_timer_child(settings: dict[str, object], runs: int, warmed: bool, tmp_p
     assert 10**7 < found.peak_memory_bytes < 10**9
 
 
-def test_timer_child_says_what_is_wrong(tmp_path: Path) -> None:
+@pytest.mark.parametrize("delegate", ["cpu", "xnnpack", "compiled"])
+def test_timer_child_says_what_is_wrong(delegate: str, tmp_path: Path) -> None:
     path = tmp_path / "m.tflite"
     path.write_bytes(b"no model" * 100)
-    reply = ask_timer(path)
+    reply = ask_timer(path, delegate=delegate)
     assert (reply["reply"], reply["error"]) == ("failed", "ModelError")
     assert reply["message"] == f"{path}: not a .tflite file, or a truncated one; convert or download it again"
 

@@ -32,6 +32,7 @@ class Op:
     inputs: Sequence[str | None]
     outputs: Sequence[str]
     version: int = 1
+    options: Any = None  # a table of the schema, such as Conv2DOptionsT
 
 
 @dataclass
@@ -89,6 +90,9 @@ class File:
             operator.opcodeIndex = self._codes.index((op.name, op.version))
             operator.inputs = [-1 if name is None else index[name] for name in op.inputs]
             operator.outputs = [index[name] for name in op.outputs]
+            if op.options is not None:
+                kind = type(op.options).__name__.removesuffix("T")
+                operator.builtinOptions, operator.builtinOptionsType = op.options, getattr(schema.BuiltinOptions, kind)
             made.operators.append(operator)
         return made
 
@@ -138,6 +142,12 @@ def _code(name: str, version: int) -> Any:
         number, made.customCode = schema.BuiltinOperator.CUSTOM, name
     made.builtinCode, made.deprecatedBuiltinCode = number, min(number, 127)
     return made
+
+
+def moving(options: Any, padding: int, stride: tuple[int, int]) -> Any:
+    """A convolution's ``options``, with how its kernel moves."""
+    options.padding, (options.strideH, options.strideW) = padding, stride
+    return options
 
 
 INT8 = {"dtype": "INT8", "scale": (0.5,), "zero_point": (-3,)}
