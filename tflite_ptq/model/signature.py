@@ -12,12 +12,12 @@ from pathlib import Path
 
 from tflite_ptq.errors import ModelError
 from tflite_ptq.model.filetype import Kind, kind
-from tflite_ptq.model.keras_config import has_loops, inputs_of, refuse_code, scales_inputs
+from tflite_ptq.model.keras_config import inputs_of, refuse_code
 from tflite_ptq.model.plain_names import plain_names
 from tflite_ptq.model.saved_model_proto import signatures
 from tflite_ptq.result import TensorInfo
 
-__all__ = ["Kind", "has_recurrent_loops", "has_scaling_layer", "kind", "read_inputs"]
+__all__ = ["Kind", "keras_config", "kind", "read_inputs"]
 
 _DEFAULT_SIGNATURE = "serving_default"
 
@@ -42,16 +42,11 @@ def read_inputs(path: Path, signature: str | None, *, trust: bool = False) -> tu
     return _renamed(inputs_of(config))
 
 
-def has_scaling_layer(path: Path) -> bool | None:
-    """Whether a Keras model scales its inputs itself; ``None`` for another kind. Raises ``ModelError``."""
+def keras_config(path: Path) -> object | None:
+    """The configuration of a Keras model, for ``model.keras_config``; ``None`` for another kind. Raises
+    ``ModelError``."""
     what = kind(path)
-    return scales_inputs(_config(path, what)) if what in ("keras", "h5") else None
-
-
-def has_recurrent_loops(path: Path) -> bool | None:
-    """Whether a Keras model's recurrent layers become loops; ``None`` for another kind. Raises ``ModelError``."""
-    what = kind(path)
-    return has_loops(_config(path, what)) if what in ("keras", "h5") else None
+    return _config(path, what) if what in ("keras", "h5") else None
 
 
 def _config(path: Path, what: Kind) -> object:

@@ -15,7 +15,7 @@ from ai_edge_litert.options import Options
 
 from tflite_ptq.errors import MeasurementError
 from tflite_ptq.model.opening import Array, one_line, open_model
-from tflite_ptq.model.timed_model import refuse_strings, uniform
+from tflite_ptq.model.timed_model import first_inference, refuse_strings, uniform
 
 _WHOLE_RANGE = frozenset({"int8", "uint8", "int16"})
 """``CompiledModel`` does not tell what is quantized; integers of these dtypes are."""
@@ -83,10 +83,7 @@ class TimedCompiled:
 
     def first(self) -> None:
         """One inference. Raises ``MeasurementError`` where it fails."""
-        try:
-            self.invoke()
-        except (RuntimeError, ValueError) as error:
-            raise MeasurementError(f"{self._path}: CompiledModel failed: {one_line(error)}") from error
+        first_inference(self._path, "CompiledModel", self.invoke)
 
     def operators(self) -> None:
         """Not known."""

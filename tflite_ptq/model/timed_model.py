@@ -33,10 +33,7 @@ class TimedModel:
 
     def first(self) -> None:
         """One inference. Raises ``MeasurementError`` where the interpreter fails."""
-        try:
-            self.invoke()
-        except (ValueError, RuntimeError) as error:
-            raise MeasurementError(f"{self._path}: the interpreter failed: {one_line(error)}") from error
+        first_inference(self._path, "the interpreter", self.invoke)
 
     def operators(self) -> Placement:
         """Where the operators of the main subgraph run."""
@@ -72,6 +69,14 @@ def covered_bytes(places: Iterable[tuple[int, int]]) -> int:
         total += max(0, start + size - max(start, end))
         end = max(end, start + size)
     return total
+
+
+def first_inference(path: Path, interface: str, invoke: Callable[[], None]) -> None:
+    """Raises ``MeasurementError`` where it fails; later ones are timed bare."""
+    try:
+        invoke()
+    except (ValueError, RuntimeError) as error:
+        raise MeasurementError(f"{path}: {interface} failed: {one_line(error)}") from error
 
 
 def refuse_strings(path: Path, dtypes: Mapping[str, np.typing.DTypeLike]) -> None:

@@ -11,7 +11,8 @@ from tflite_ptq.data.reader import Reader
 from tflite_ptq.data.stored import npy_header, npz_headers
 from tflite_ptq.data.targets import Mask
 from tflite_ptq.model.editing import Editable
-from tflite_ptq.model.signature import has_recurrent_loops, has_scaling_layer, kind
+from tflite_ptq.model.keras_config import has_loops, scales_inputs
+from tflite_ptq.model.signature import keras_config, kind
 from tflite_ptq.quantize.calibration.input_scale import rescales_input
 from tflite_ptq.worker.chosen import chosen_samples, counted
 from tflite_ptq.worker.init_messages import LookAt, Looked, LookedAt
@@ -40,7 +41,10 @@ def look_at(request: LookAt) -> LookedAt:
         model = Editable(path.read_bytes())
         loops = any(node.name == "WHILE" for node in model.nodes())
         return LookedAt(files=files, rescales=rescales_input(model), loops=loops)
-    return LookedAt(files=files, rescales=has_scaling_layer(path), loops=has_recurrent_loops(path) is True)
+    config = keras_config(path)
+    if config is None:
+        return LookedAt(files=files, rescales=None, loops=False)
+    return LookedAt(files=files, rescales=scales_inputs(config), loops=has_loops(config))
 
 
 def _looked(file: Path) -> Looked:

@@ -35,6 +35,9 @@ class Library(TypedDict):
     options: dict[str, str]
 
 
+Delegate = Union[Literal["cpu", "xnnpack", "compiled"], Library]
+
+
 class Request(TypedDict):
     """What to time. ``warmup``: at least so many inferences before those that count, until steady; 0 means none.
 
@@ -43,7 +46,7 @@ class Request(TypedDict):
     """
 
     model: str
-    delegate: Union[Literal["cpu", "xnnpack", "compiled"], Library]
+    delegate: Delegate
     threads: int
     warmup: int
     runs: int
@@ -97,7 +100,7 @@ def measure(request: Request) -> dict[str, object]:
     }
 
 
-def _opener(path: Path, delegate: str | Library, threads: int) -> Callable[[], TimedModel | TimedCompiled]:
+def _opener(path: Path, delegate: Delegate, threads: int) -> Callable[[], TimedModel | TimedCompiled]:
     """What opens the model, with all that takes imported: no part of the time to load."""
     if delegate == "compiled":
         from tflite_ptq.model.timed_compiled import TimedCompiled
@@ -106,10 +109,8 @@ def _opener(path: Path, delegate: str | Library, threads: int) -> Callable[[], T
     from tflite_ptq.model.opening import External
     from tflite_ptq.model.timed_model import TimedModel
 
-    if not isinstance(delegate, str):
-        external = External(delegate["library"], delegate["options"])
-        return lambda: TimedModel(path, external, threads)
-    return lambda: TimedModel(path, "xnnpack" if delegate == "xnnpack" else "cpu", threads)
+    own = delegate if isinstance(delegate, str) else External(delegate["library"], delegate["options"])
+    return lambda: TimedModel(path, own, threads)
 
 
 def _warm_up(invoke: Callable[[], None], least: int, max_ns: int) -> tuple[int, bool | None]:
