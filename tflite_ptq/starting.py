@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from tflite_ptq.checking import runtime
+from tflite_ptq.data.listing import EXTENSIONS, Kind, list_files
 from tflite_ptq.errors import DataError
 from tflite_ptq.model.tflite_source import float_inputs
 from tflite_ptq.recipe.found import Samples, planned
@@ -22,13 +23,7 @@ from tflite_ptq.worker.messages import Describe, Described, Opened, OpenSource
 from tflite_ptq.worker.process import Worker
 from tflite_ptq.worker.scratch import LOG_NAME, scratch_folder
 
-_Kind = Literal["image", "npy", "npz", "raw"]
-_FORMATS: Mapping[str, _Kind] = {
-    **dict.fromkeys((".jpg", ".jpeg", ".png", ".bmp", ".webp"), "image"),
-    ".npy": "npy",
-    ".npz": "npz",
-    **dict.fromkeys((".bin", ".raw", ".dat", ".pcm"), "raw"),
-}
+_FORMATS: Mapping[str, Kind] = {suffix: kind for kind, suffixes in EXTENSIONS.items() for suffix in suffixes}
 _TRAINED_ON = ("train", "training")
 _HELD_OUT = ("val", "valid", "validation", "eval", "evaluation", "test", "testing")
 _MOST_LOOKED_AT = 8
@@ -40,7 +35,7 @@ class _Lying:
 
     path: Path
     evaluation: Path
-    kind: _Kind
+    kind: Kind
     files: Sequence[Path]
 
     @property
@@ -85,10 +80,13 @@ def _lying(data: Path) -> _Lying:
     if not data.exists():
         raise DataError(f"{data}: there is no such file or folder; name the folder that holds the samples")
     calibration, evaluation = _subfolders(data)
-    files = [data] if data.is_file() else list(_walk(calibration))
-    known = [path for path in files if path.suffix.lower() in _FORMATS]
+    if data.is_dir():
+        names, _, others = list_files(calibration, _FORMATS)
+        known, left_out = [calibration / name for name in names], others.total()
+    else:
+        known, left_out = [data] if data.suffix.lower() in _FORMATS else [], 1
     if not known:
-        raise DataError(f"{calibration}: no samples found among {len(files)} files (looked for {', '.join(_FORMATS)})")
+        raise DataError(f"{calibration}: no samples found among {left_out} files (looked for {', '.join(_FORMATS)})")
     ((kind, _),) = Counter(_FORMATS[path.suffix.lower()] for path in known).most_common(1)
     if kind == "image" and data.is_file():
         raise DataError(f"{data}: is one image, images are read from a folder; name the folder that holds it")
@@ -166,17 +164,6 @@ def _stacked_count(file: Path, arrays: Mapping[str, tuple[int, ...]], inputs: Se
     if count == 0:
         raise DataError(f"{file}: holds no samples (length 0 along axis 0); write the file again or name another")
     return count
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    """All files below, hidden ones left out, in one order; links are followed, but not in circles."""
-    seen: set[str] = set()
-    for root, folders, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(root)
-        folders[:] = sorted(name for name in folders if not name.startswith(".")) if real not in seen else []
-        if real not in seen:
-            yield from (Path(root) / name for name in sorted(names) if not name.startswith("."))
-        seen.add(real)
 
 
 def _relative(path: Path, file: Path) -> str:

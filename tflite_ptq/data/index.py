@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from tflite_ptq.data.listing import EXTENSIONS, list_files
 from tflite_ptq.data.stored import Stored, npy_header, npz_headers, window_count
 from tflite_ptq.data.targets import Target
 from tflite_ptq.errors import DataError
 from tflite_ptq.recipe.dataset import Format, ImageFormat, NpyFormat, NpzFormat, RawFormat
-
-EXTENSIONS: dict[str, tuple[str, ...]] = {
-    "image": (".jpg", ".jpeg", ".png", ".bmp", ".webp"),
-    "npy": (".npy",),
-    "npz": (".npz",),
-    "raw": (".bin", ".raw", ".dat", ".pcm"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +69,7 @@ def index(path: Path, fmt: Format, where: str, label_key: str | None = None) -> 
         raise DataError(f"{path}: no such file or folder; correct {where}.path")
     if path.is_file():
         return Index(path, _inside(path, path.parent, fmt, label_key, where), ())
-    names, folders, others = _scan(path, EXTENSIONS[fmt.type])
+    names, folders, others = list_files(path, EXTENSIONS[fmt.type])
     if not names:
         looked = ", ".join(EXTENSIONS[fmt.type])
         beside = ", ".join(f"{count} {suffix or 'without extension'}" for suffix, count in others.most_common(5))
@@ -144,47 +137,3 @@ def _windows(file: Path, root: Path, fmt: RawFormat | NpyFormat) -> tuple[Sample
         values = int(np.prod(npy_header(file).shape, dtype=np.int64))
     count = window_count(file, values, fmt.shape, fmt.stride)
     return tuple(SampleRef(file, i, None, root) for i in range(count))
-
-
-def _scan(root: Path, extensions: tuple[str, ...]) -> tuple[list[str], tuple[str, ...], Counter[str]]:
-    names: list[str] = []
-    folders: list[str] = []
-    others: Counter[str] = Counter()
-    seen: set[str] = set()
-    pending = [(str(root), "")]
-    while pending:
-        folder, prefix = pending.pop()
-        real = os.path.realpath(folder)
-        if real in seen:  # a link back to a folder above would never end
-            continue
-        seen.add(real)
-        try:
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    if entry.name.startswith("."):
-                        continue
-                    if entry.is_dir():
-                        pending.append((entry.path, f"{prefix}{entry.name}/"))
-                        if not prefix:
-                            folders.append(entry.name)
-                    elif (suffix := os.path.splitext(entry.name)[1].lower()) in extensions:  # noqa: PTH122
-                        names.append(prefix + entry.name)
-                    else:
-                        others[suffix] += 1
-        except OSError as error:
-            raise DataError(f"{folder}: cannot be listed: {error.strerror}; correct its permissions") from error
-    for name in (*names, *folders):
-        _check_text(root, name)
-    return sorted(names), tuple(sorted(folders)), others
-
-
-def _check_text(root: Path, name: str) -> None:
-    """A name whose bytes are no UTF-8 is no text, and neither reports nor a CSV of labels can hold it."""
-    if not name.isascii():
-        try:
-            name.encode()
-        except UnicodeEncodeError:
-            shown = os.fsencode(name).decode(errors="backslashreplace")
-            raise DataError(
-                f"{root}/{shown}: the file's name is not UTF-8; rename it (convmv does many at once)"
-            ) from None
