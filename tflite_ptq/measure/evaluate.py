@@ -31,7 +31,9 @@ from tflite_ptq.recipe.metric import Metric
 from tflite_ptq.recipe.schema import FLOAT32
 from tflite_ptq.result import SkippedSample
 
-_CHUNK_BYTES = 2**21  # of the largest input or output: a chunk stays in the caches, and memory bounded
+# Of the largest input or output: memory stays bounded. A model that has a dozen samples to itself before the next one's
+# turn finds its code and weights in the caches, which is worth more than finding the samples there.
+_CHUNK_BYTES = 2**23
 _LARGEST_CHUNK = 64
 _FEWEST_CHUNKS = 32  # so that no worker waits long for the last
 
