@@ -45,11 +45,12 @@ class Adding:
         """An operator's table, for the caller to put in its place. ``kind``: what its ``options`` are, of the schema's
         ``BuiltinOptions``."""
         operator = schema.OperatorT()
-        operator.opcodeIndex, operator.inputs, operator.outputs = self._code(builtin), inputs, [output]
+        operator.opcodeIndex, operator.inputs, operator.outputs = self.code(builtin), inputs, [output]
         operator.builtinOptionsType, operator.builtinOptions = kind, options
         return operator
 
-    def _code(self, builtin: int) -> int:
+    def code(self, builtin: int) -> int:
+        """The index of an operator code."""
         if builtin not in self._codes:
             code = schema.OperatorCodeT()
             code.builtinCode, code.deprecatedBuiltinCode, code.version = builtin, builtin, 1

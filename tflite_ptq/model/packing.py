@@ -9,6 +9,7 @@ quantize, not one to ship.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any
@@ -21,6 +22,7 @@ _ALIGNMENT = 16  # of the buffers, by LiteRT's schema: nothing in a .tflite asks
 _ROOM = 1 << 18
 _MOST_LEFT_BEHIND = 1 / 8
 """Share of a file that may lie in it unused: biases may, weights may not."""
+_SIGNED, _UNSIGNED, _SHORT = struct.Struct("<i"), struct.Struct("<I"), struct.Struct("<H")
 _UNIONS = {"builtinOptions": schema.BuiltinOptionsCreator, "builtinOptions2": schema.BuiltinOptions2Creator}
 """What reads the unions of an operator without the rest of it."""
 
@@ -32,7 +34,7 @@ class Stored:
     """
 
     def __init__(self, table: Any) -> None:
-        self.__dict__.update(_table=table, _set={}, _inside=False)
+        self.__dict__.update(_table=_quickly_read(table), _set={}, _inside=False)
 
     def __getattr__(self, field: str) -> Any:
         if field.startswith("__"):
@@ -73,6 +75,26 @@ class Stored:
         return plain.Pack(builder)
 
 
+class _QuickTable(flatbuffers.table.Table):  # type: ignore[misc]  # flatbuffers has no types
+    """One that unpacks without a view of the whole file, and three calls, for each number."""
+
+    def Offset(self, place: int) -> int:  # flatbuffers' name
+        """Where a field is in the table, by its place in the vtable; 0 where the table has not the field."""
+        file, at = self.Bytes, self.Pos
+        vtable = at - _SIGNED.unpack_from(file, at)[0]
+        return _SHORT.unpack_from(file, vtable + place)[0] if place < _SHORT.unpack_from(file, vtable)[0] else 0
+
+    def Get(self, kind: Any, at: int) -> Any:  # flatbuffers' name
+        """The number at ``at``."""
+        return kind.packer_type.unpack_from(self.Bytes, at)[0]
+
+
+def _quickly_read(table: Any) -> Any:
+    """The schema's reader of a table, from now on by a ``_QuickTable``."""
+    table._tab = _QuickTable(table._tab.Bytes, table._tab.Pos)
+    return table
+
+
 class Shared:
     """An object of the schema that several others hold: it is packed once a file, and they point to it."""
 
@@ -88,7 +110,7 @@ class Shared:
 
 def unpacked(file: bytes) -> Any:
     """The schema's ``ModelT``, whose subgraphs are ``SubGraphT``; all other tables are ``Stored``."""
-    model = _filled(schema.Model.GetRootAs(file, 0))
+    model = _filled(_quickly_read(schema.Model.GetRootAs(file, 0)))
     model.subgraphs = [_filled(stored._table) for stored in model.subgraphs]
     return model
 
@@ -122,9 +144,18 @@ class _Builder(flatbuffers.Builder):  # type: ignore[misc]  # flatbuffers has no
     """One that aligns bytes as the schema asks of a buffer's (``force_align``), which Python's leaves out: kernels on
     microcontrollers read weights and biases where they lie in the file."""
 
+    head: int
+
     def StartVector(self, size: int, count: int, alignment: int) -> int:  # flatbuffers' name
         """As flatbuffers' own."""
         return int(super().StartVector(size, count, _ALIGNMENT if size == 1 else alignment))
+
+    def PrependUOffsetTRelative(self, offset: int) -> None:  # flatbuffers' name
+        """As flatbuffers' own, in half the time: a model is mostly lists of tables."""
+        self.Prep(4, 0)
+        head = self.head - 4
+        _UNSIGNED.pack_into(self.Bytes, head, len(self.Bytes) - head - offset)
+        self.head = head
 
 
 class _InFront(_Builder):

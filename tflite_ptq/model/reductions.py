@@ -1,9 +1,10 @@
 """A float model that tells the least and the largest value and the sum of its activations instead of its outputs.
 
-REDUCE_MIN, REDUCE_MAX and SUM run where the activation was made, vectorised by XNNPACK and without Python: looking at a
-small activation from Python costs more than computing it. REDUCE_MIN and REDUCE_MAX may pass over a NaN (x86's
-``minps`` and ``maxps`` do); the sum never does, nor over an infinity. Small activations of one shape are stacked and
-reduced together, as an operator costs more than their values; large ones are not, as a stack keeps them all in memory.
+REDUCE_MIN, REDUCE_MAX and SUM run right behind the operator that made the activation, vectorised by XNNPACK and without
+Python: looking at a small activation from Python costs more than computing it. REDUCE_MIN and REDUCE_MAX may pass over
+a NaN (x86's ``minps`` and ``maxps`` do); the sum never does, nor over an infinity. Small activations of one shape are
+stacked and reduced together, as an operator costs more than their values; large ones are not, as a stack keeps them all
+in memory.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from tflite_ptq.model.adding import Adding
+from tflite_ptq.model.operator_block import OperatorBlock
 from tflite_ptq.model.packing import Shared
 
 MOST_AXES = 6
@@ -54,13 +56,15 @@ def with_reductions(model: Any, tensors: Sequence[int]) -> Reduced:
     changed.subgraphs, changed.signatureDefs = [graph], None
     ranks = {tensor: len(graph.tensors[tensor].shape) for tensor in tensors}
     alone, stacks = _stacks({tensor: graph.tensors[tensor] for tensor in tensors})
-    stacked = [(added.concatenation(stack), range(1, ranks[stack[0]])) for stack in stacks]
+    scalars = [added.reduced_where_made(tensor, range(ranks[tensor])) for tensor in alone]
+    rows = [added.reduced(added.concatenation(stack), range(1, ranks[stack[0]])) for stack in stacks]
     vectors = []
-    for kind in _KINDS:
+    for kind in range(len(_KINDS)):
         if alone:
-            vectors.append(added.pack([added.reduction(kind, tensor, range(ranks[tensor])) for tensor in alone]))
-        vectors += [added.reduction(kind, stack, axes) for stack, axes in stacked]
+            vectors.append(added.pack([outputs[kind] for outputs in scalars]))
+        vectors += [outputs[kind] for outputs in rows]
     output = added.concatenation(vectors)
+    added.place()
     graph.outputs = [output]
     return Reduced(changed, output, (*alone, *(tensor for stack in stacks for tensor in stack)), not alone)
 
@@ -83,11 +87,15 @@ def _stacks(tensors: dict[int, Any]) -> tuple[list[int], list[list[int]]]:
 
 
 class _Added(Adding):
-    """Operators added to the end of the graph, with one float32 output each, whose index the methods return."""
+    """Operators added to the graph, with one float32 output each, whose index the methods return: at its end, but for
+    those of ``reduced_where_made``."""
 
     def __init__(self, model: Any) -> None:
         super().__init__(model)
-        self._reducer = Shared(schema.ReducerOptionsT())
+        self._own, self.graph.operators = self.graph.operators, []
+        self._behind: dict[int, list[Any]] = {}
+        """Operators by the tensor that they look at."""
+        self._reductions = OperatorBlock(schema.BuiltinOptions.ReducerOptions, Shared(schema.ReducerOptionsT()))
         output = schema.TensorT()
         output.shape = []  # LiteRT works it out
         self._output = Shared(output)
@@ -107,10 +115,30 @@ class _Added(Adding):
         options.valuesCount = len(inputs)
         return self._append(schema.BuiltinOperator.PACK, inputs, schema.BuiltinOptions.PackOptions, options)
 
-    def reduction(self, kind: int, tensor: int, axes: range) -> int:
-        """Over ``axes``, which are gone then."""
-        inputs = [tensor, self.constant(np.array(axes, np.int32))]
-        return self._append(kind, inputs, schema.BuiltinOptions.ReducerOptions, self._reducer)
+    def reduced(self, tensor: int, axes: range) -> list[int]:
+        """Of each kind, over ``axes``, which are gone then."""
+        return self._reduced(tensor, axes, self.graph.operators)
+
+    def reduced_where_made(self, tensor: int, axes: range) -> list[int]:
+        """The same, behind the operator that makes ``tensor``: it is still in the caches, and need not be kept."""
+        return self._reduced(tensor, axes, self._behind.setdefault(tensor, []))
+
+    def _reduced(self, tensor: int, axes: range, operators: list[Any]) -> list[int]:
+        constant = self.constant(np.array(axes, np.int32))
+        outputs = [self.tensor(self._output) for _ in _KINDS]
+        operators += [
+            self._reductions.add(self.code(kind), tensor, constant, output)
+            for kind, output in zip(_KINDS, outputs, strict=True)
+        ]
+        return outputs
+
+    def place(self) -> None:
+        """Puts all operators in their order."""
+        order = [operator for tensor in self.graph.inputs for operator in self._behind.pop(int(tensor), ())]
+        for own in self._own:
+            order.append(own)
+            order += [operator for tensor in own.outputs for operator in self._behind.pop(int(tensor), ())]
+        self.graph.operators = order + self.graph.operators
 
     def _append(self, builtin: int, inputs: list[int], kind: int, options: object) -> int:
         output = self.tensor(self._output)
