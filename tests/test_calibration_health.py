@@ -24,7 +24,7 @@ from tflite_ptq.quantize.calibration.health import (
 )
 from tflite_ptq.quantize.calibration.histogram import Histogram
 from tflite_ptq.quantize.calibration.input_scale import rescales_input
-from tflite_ptq.quantize.calibration.settling import Checkpoint, Range, checkpoint_counts, settling, settling_finding
+from tflite_ptq.quantize.calibration.settling import Growth, Range, checkpoint_counts, settling, settling_finding
 
 DATA = Path(os.environ.get("TFLITE_PTQ_REAL_DATA", Path(__file__).parents[1] / "../shared/data"))
 
@@ -127,12 +127,15 @@ def test_concatenations(
     assert levels == expected
 
 
-def grown(at: dict[int, Range], total: int = 500, step: int = 20) -> list[Checkpoint]:
-    """Checkpoints of one tensor that takes the ranges ``at`` from the sample counts given on."""
-    return [
-        Checkpoint(count, {"t": at[max(key for key in at if key <= count)], "still": (-1.0, 1.0)})
-        for count in range(step, total + 1, step)
-    ]
+def growth(at: dict[int, list[Range]], *names: str) -> Growth:
+    low, high = np.moveaxis(np.array(list(at.values()), np.float64), 2, 0)
+    return Growth(names, np.array(list(at)), low, high)
+
+
+def grown(at: dict[int, Range], total: int = 500, step: int = 20) -> Growth:
+    """Of one tensor that takes the ranges ``at`` from the sample counts given on, and of one that keeps its range."""
+    counts = range(step, total + 1, step)
+    return growth({n: [at[max(key for key in at if key <= n)], (-1, 1)] for n in counts}, "t", "still")
 
 
 @pytest.mark.parametrize(
@@ -167,11 +170,12 @@ def test_settling(at: dict[int, Range], severity: str, text: str) -> None:
 
 
 def test_settling_needs_something_to_judge() -> None:
-    assert settling([Checkpoint(5, {"t": (0, 1)})]) is None
-    assert settling([Checkpoint(5, {"t": (0, 1)}), Checkpoint(9, {"t": (math.nan, 1)})]) is None
-    late = settling([Checkpoint(5, {}), Checkpoint(9, {"t": (0, 1)})])
-    assert late is not None and late.growth == {"t": math.inf}
-    assert "grew from nothing" in settling_finding(late).text
+    assert settling(growth({5: [(0, 1)]}, "t")) is None
+    assert settling(growth({5: [(0, 1)], 9: [(math.nan, 1)]}, "t")) is None
+    empty = (math.inf, -math.inf)
+    assert settling(growth({5: [empty], 9: [empty]}, "t")) is None
+    late = settling(growth({5: [empty, (0, 1)], 9: [(2, 4), (0, 1)]}, "t", "still"))
+    assert late is not None and late.growth == {"t": 1} and late.tensors == 2 and late.enough == 9
 
 
 @pytest.mark.parametrize("total", [1, 7, 50, 51, 167, 500])

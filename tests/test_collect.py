@@ -16,7 +16,7 @@ from tiny_tflite import File, Graph, Op, T
 from tflite_ptq.errors import DataError
 from tflite_ptq.model.editing import Editable
 from tflite_ptq.quantize.calibration import collect as calibration_collect
-from tflite_ptq.quantize.calibration.collect import SHARDS, collect
+from tflite_ptq.quantize.calibration.collect import collect
 from tflite_ptq.quantize.calibration.statistics import Gather, TensorStatistics
 
 Samples = NDArray[np.float32]
@@ -64,7 +64,7 @@ def network(folder: Path) -> Editable:
 
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("gather", [LIMITS, Gather(means=True, histograms=True)])
-@pytest.mark.parametrize("count", [1, 3, SHARDS * 260])  # fewer than shards; more in a shard than are kept apart
+@pytest.mark.parametrize("count", [1, 3, 1040])  # fewer than a part holds; more than are kept apart
 def test_limits_are_those_of_the_activations(tmp_path: Path, gather: Gather, threads: int, count: int) -> None:
     model = network(tmp_path)
     samples = RNG.normal(size=(count, 1, 7, 5, 2)).astype(np.float32)
@@ -88,14 +88,15 @@ def test_activations_reduced_alone_and_together(tmp_path: Path) -> None:
     model = Editable(File([graph]).write(tmp_path / "m.tflite").read_bytes())
     samples = [{n: RNG.normal(size=s).astype(np.float32) for n, s in shapes.items()} for _ in range(5)]
     names, progress = list(shapes), lambda done, total: None
-    found, checkpoints = collect(model, names, samples, lambda part: iter(part), LIMITS, 1, progress)
+    found, growth = collect(model, names, samples, lambda part: iter(part), LIMITS, 1, progress)
     assert len(found) == 2 * len(shapes)
     for tensor, one in found.items():
         name = model.name(tensor)
         values = [-sample[name[4:]] if name.startswith("out_") else sample[name] for sample in samples]
         limits = float(min(v.min() for v in values)), float(max(v.max() for v in values))
         assert (one.min, one.max, one.values) == (*limits, 5 * values[0].size)
-        assert checkpoints[-1].ranges[name] == limits
+        place = list(growth.names).index(name)
+        assert (growth.low[-1, place], growth.high[-1, place]) == limits
 
 
 def test_shapes_that_depend_on_the_data(tmp_path: Path) -> None:
@@ -139,19 +140,19 @@ def test_the_tensor_that_is_not_finite_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("gather", [LIMITS, Gather(histograms=True)])
-def test_checkpoints_grow_to_the_whole(tmp_path: Path, gather: Gather) -> None:
+def test_limits_grow_to_the_whole(tmp_path: Path, gather: Gather) -> None:
     model, count = network(tmp_path), 1100
     samples = (RNG.normal(size=(count, 1, 7, 5, 2)) * np.linspace(0.1, 1, count)[:, None, None, None, None]).astype(
         np.float32
     )
-    found, checkpoints = collect(model, ["x"], range(count), streaming(samples), gather, 2, lambda done, total: None)
-    seen = [checkpoint.samples for checkpoint in checkpoints]
-    assert seen == sorted(set(seen)) and seen[-1] == count and len(seen) == 52
-    for checkpoint in checkpoints:
-        first = samples[: checkpoint.samples]
-        assert checkpoint.ranges["x"] == (float(first.min()), float(first.max()))
+    found, growth = collect(model, ["x"], range(count), streaming(samples), gather, 2, lambda done, total: None)
+    seen = growth.samples.tolist()
+    assert seen == sorted(set(seen)) and seen[-1] == count and 45 < len(seen) <= 52
+    for row, after in enumerate(seen):
+        first, x = samples[:after], list(growth.names).index("x")
+        assert (growth.low[row, x], growth.high[row, x]) == (first.min(), first.max())
     last = {model.name(tensor): (one.min, one.max) for tensor, one in found.items()}
-    assert checkpoints[-1].ranges == last
+    assert dict(zip(growth.names, zip(growth.low[-1], growth.high[-1], strict=True), strict=True)) == last
 
 
 def chain_of(folder: Path, *names: str) -> Editable:
@@ -195,7 +196,7 @@ def test_a_scalar_among_the_activations(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_a_shard_without_a_usable_sample(tmp_path: Path, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_part_without_a_usable_sample(tmp_path: Path, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calibration_collect, "_WORTH_THREADS_S", 0.0)
     model, samples = network(tmp_path), RNG.normal(size=(40, 1, 7, 5, 2)).astype(np.float32)
 

@@ -18,7 +18,7 @@ from tiny_tflite import File, Graph, Op, T, moving
 from tflite_ptq.errors import MeasurementError
 from tflite_ptq.model.editing import Editable
 from tflite_ptq.model.tap import watching
-from tflite_ptq.quantize.calibration.collect import SHARDS, collect
+from tflite_ptq.quantize.calibration.collect import collect
 from tflite_ptq.quantize.calibration.statistics import Gather
 from tflite_ptq.quantize.correction.apply import add_to_bias
 from tflite_ptq.quantize.correction.decide import Trial
@@ -102,7 +102,7 @@ def test_what_neither_runs_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize("gather", [Gather(), Gather(histograms=True)])
 @pytest.mark.parametrize("refused", [True, False])
 def test_calibration_by_plain_kernels_says_so_once(refused: bool, gather: Gather, threads: int, tmp_path: Path) -> None:
-    model, given = upsampling(tmp_path, refused=refused), samples(3 * SHARDS)
+    model, given = upsampling(tmp_path, refused=refused), samples(12)
     told: list[str] = []
     found, _ = collect(
         model,

@@ -17,8 +17,8 @@ from tiny_tflite import File, Graph, Op, T
 from tflite_ptq.model.editing import Editable
 from tflite_ptq.model.rows import independent_rows
 from tflite_ptq.model.tap import Tap
-from tflite_ptq.quantize.calibration.collect import SHARDS, collect
-from tflite_ptq.quantize.calibration.observe import AT_ONCE
+from tflite_ptq.quantize.calibration.collect import collect
+from tflite_ptq.quantize.calibration.limits import AT_ONCE
 from tflite_ptq.quantize.calibration.statistics import Gather
 
 RNG = np.random.default_rng(11)
@@ -115,17 +115,17 @@ def test_the_limits_of_each_sample(count: int, tmp_path: Path, runs: list[int]) 
     samples = [{"x": (i + 1) * RNG.normal(size=(1, 5)).astype(np.float32)} for i in range(count)]
     wanted = one_at_a_time(model, samples, ["x"])
     runs.clear()
-    found, checkpoints = collect(model, ["x"], samples, lambda part: iter(part), Gather(), 2, lambda done, total: None)
-    assert set(runs) == {AT_ONCE} and len(runs) <= math.ceil(count / AT_ONCE) + SHARDS
+    found, growth = collect(model, ["x"], samples, lambda part: iter(part), Gather(), 2, lambda done, total: None)
+    assert set(runs) == {AT_ONCE} and len(runs) == math.ceil(count / AT_ONCE)
     for tensor, one in found.items():
         values = wanted[model.name(tensor)]
         assert (one.samples, one.values, one.non_finite_samples) == (count, values.size, 0)
         assert (one.min, one.max) == pytest.approx((values.min(), values.max()), rel=1e-6, abs=1e-6)
-    assert checkpoints[-1].samples == count
-    for checkpoint in checkpoints:
-        for name, limits in checkpoint.ranges.items():
-            first = wanted[name][: checkpoint.samples]
-            assert limits == pytest.approx((first.min(), first.max()), rel=1e-6, abs=1e-6)
+    assert growth.samples[-1] == count
+    for after, low, high in zip(growth.samples, growth.low, growth.high, strict=True):
+        for name, *limits in zip(growth.names, low, high, strict=True):
+            first = wanted[name][:after]
+            assert limits == pytest.approx([first.min(), first.max()], rel=1e-6, abs=1e-6)
 
 
 def test_of_two_inputs_and_the_sample_that_is_not_finite(tmp_path: Path, runs: list[int]) -> None:
@@ -139,7 +139,7 @@ def test_of_two_inputs_and_the_sample_that_is_not_finite(tmp_path: Path, runs: l
 
     found, _ = collect(model, ["a", "b"], samples, skipping, Gather(), 1, lambda done, total: None)
     by_name = {model.name(tensor): one for tensor, one in found.items()}
-    assert runs.count(AT_ONCE) == SHARDS and runs.count(1) == 1  # one look closer
+    assert runs.count(AT_ONCE) == 2 and runs.count(1) == 1  # one look closer
     assert {name: one.samples for name, one in by_name.items()} == dict.fromkeys(by_name, 39)
     assert {name: one.non_finite_samples for name, one in by_name.items()} == {"a": 0, "b": 0, "sum": 0, "out": 1}
     assert (by_name["sum"].min, by_name["sum"].max) == (0.5, 100.5)

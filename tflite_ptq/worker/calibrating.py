@@ -17,7 +17,7 @@ from tflite_ptq.quantize.calibration.assign import needs_histograms, ranges_of
 from tflite_ptq.quantize.calibration.clipping import clipped_on
 from tflite_ptq.quantize.calibration.collect import collect
 from tflite_ptq.quantize.calibration.health import Concatenation, extreme, ill_matched, observed, outliers, saturated
-from tflite_ptq.quantize.calibration.settling import Checkpoint, settling, settling_finding
+from tflite_ptq.quantize.calibration.settling import Growth, settling, settling_finding
 from tflite_ptq.quantize.calibration.statistics import Gather, TensorStatistics
 from tflite_ptq.recipe.dataset import Calibration
 from tflite_ptq.result import SkippedSample
@@ -45,7 +45,7 @@ def calibrate(request: Calibrate, progress: ReportProgress) -> Calibrated:
 
     refs = chosen_samples(request.dataset).calibration
     refused: list[str] = []
-    statistics, checkpoints = gathered(model, names, request, refs, settings, note, progress, refused.append)
+    statistics, growth = gathered(model, names, request, refs, settings, note, progress, refused.append)
     seconds = time.monotonic() - started
     ranges, faults = ranges_of({model.name(tensor): one for tensor, one in statistics.items()}, settings)
     found = {tensor: ranges[model.name(tensor)] for tensor in statistics}
@@ -55,7 +55,7 @@ def calibrate(request: Calibrate, progress: ReportProgress) -> Calibrated:
     others = (
         [sample[name] for name in names] for _, sample in stream(reader, evaluation, "skip", lambda ref, reason: None)
     )
-    settled = settling(checkpoints)
+    settled = settling(growth)
     findings = (
         *((settling_finding(settled),) if settled is not None else ()),
         *(saturated(clipped_on(model, limits, others), narrowed=needs_histograms(settings)) if evaluation else ()),
@@ -89,7 +89,7 @@ def gathered(
     note: Callable[[SampleRef, str], None],
     progress: ReportProgress,
     refused: Callable[[str], None] = lambda reason: None,
-) -> tuple[dict[int, TensorStatistics], tuple[Checkpoint, ...]]:
+) -> tuple[dict[int, TensorStatistics], Growth]:
     """What the methods in ``settings`` need to know of the activations; ``note`` is told of samples skipped,
     ``refused`` what ``collect`` tells it."""
     reader, on_bad = Reader(request.dataset, request.inputs), request.dataset.on_bad_sample

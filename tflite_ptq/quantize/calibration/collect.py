@@ -1,18 +1,16 @@
 """Runs the float model over the calibration samples and gathers the statistics of every activation.
 
-XNNPACK does the arithmetic where it runs the model, else LiteRT's plain kernels. Samples are cut into a fixed number of
-shards with statistics of their own; threads take shards, each thread with its own interpreter, and shards are merged in
-order: the result does not depend on how many threads there were.
+XNNPACK does the arithmetic where it runs the model, else LiteRT's plain kernels. Samples are cut into parts, the same
+for any number of threads; threads take parts, each thread with its own interpreter, and what was seen of them is put
+together in order: the result does not depend on how many threads there were.
 """
 
 from __future__ import annotations
 
-import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from queue import Empty, SimpleQueue
 from typing import TypeAlias, TypeVar
 
 import numpy as np
@@ -20,20 +18,20 @@ from numpy.typing import NDArray
 
 from tflite_ptq.errors import DataError
 from tflite_ptq.model.editing import Editable
-from tflite_ptq.quantize.calibration.observe import Limits, Observer, Seen, limits_of, observers
-from tflite_ptq.quantize.calibration.settling import Checkpoint, checkpoint_counts
+from tflite_ptq.model.reductions import reducible
+from tflite_ptq.quantize.calibration.limits import limits_way
+from tflite_ptq.quantize.calibration.observe import Observer, SeenT, Way
+from tflite_ptq.quantize.calibration.parts import Parts
+from tflite_ptq.quantize.calibration.settling import Growth
 from tflite_ptq.quantize.calibration.statistics import Gather, TensorStatistics
+from tflite_ptq.quantize.calibration.values import values_way
 
 Array: TypeAlias = NDArray[np.generic]
 Sample: TypeAlias = Mapping[str, Array]
 RefT = TypeVar("RefT")
 
-SHARDS = 4
-_CHECKPOINTS_A_SHARD = 13
 # A second thread has to pay for its interpreter, and the two wait for each other between samples.
 _WORTH_THREADS_S = 0.02
-_TIMED = 4  # samples timed to know
-_FAR = 10
 
 
 def collect(
@@ -45,81 +43,61 @@ def collect(
     threads: int,
     progress: Callable[[int, int], None],
     refused: Callable[[str], None] = lambda reason: None,
-) -> tuple[dict[int, TensorStatistics], tuple[Checkpoint, ...]]:
+) -> tuple[dict[int, TensorStatistics], Growth]:
     """Statistics of every activation of a float model, by tensor index, and how their ranges grew with the samples.
 
     ``names``: the inputs' names in the order of the model's inputs. ``stream`` yields the samples of some refs, keyed
-    by input name, shapes with the batch; it is called once a shard, from several threads, and may skip samples; before
-    that once for the first few refs, whose time says whether more than one of the ``threads`` is worth its cost.
-    ``progress(done, total)`` is never called twice at once. ``refused`` is told why, once, where plain kernels do the
-    arithmetic. Raises what ``stream`` raises, the first shard's first.
+    by input name, shapes with the batch; it is called once a part, from several threads, and may skip samples.
+    ``threads`` are used where the time of the first part says that they are worth their cost. ``progress(done, total)``
+    is never called twice at once. ``refused`` is told why, once, where plain kernels do the arithmetic. Raises what
+    ``stream`` raises, the first part's first.
     """
     watched = model.activations()
-    new_observer = observers(model, watched, gather)
-    idle: SimpleQueue[Observer] = SimpleQueue()
     counter = _Counter(len(refs), progress)
 
-    def shard(number: int) -> Seen:
-        part = refs[len(refs) * number // SHARDS : len(refs) * (number + 1) // SHARDS]
-        try:
-            observer = idle.get_nowait()
-        except Empty:
-            observer = new_observer()
-        observer.start(checkpoint_counts(len(part), _CHECKPOINTS_A_SHARD))
-        for sample in stream(part) if part else ():
-            observer.take([sample[name] for name in names])
+    def samples(part: range) -> Iterator[Sequence[Array]]:
+        for sample in stream(refs[part.start : part.stop]):
+            yield [sample[name] for name in names]
             counter.step()
-        seen = observer.finish()
-        idle.put(observer)
-        return seen
 
-    first = new_observer()
+    # Where nothing but limits is asked for, the model finds them itself; a scalar or an empty tensor among those
+    # watched is looked at from outside, with all the others.
+    if gather == Gather() and watched and all(reducible(model.shape(tensor)) for tensor in watched):
+        found, growth = _seen(limits_way(model, watched, len(refs)), samples, threads, refused)
+    else:
+        found, growth = _seen(values_way(model, watched, gather, len(refs)), samples, threads, refused)
+    if not found or not found[0].samples:
+        raise DataError(f"none of the {len(refs)} calibration samples could be used; see the skipped ones in the log")
+    return dict(zip(watched, found, strict=True)), growth
+
+
+def _seen(
+    way: Way[SeenT],
+    samples: Callable[[range], Iterable[Sequence[Array]]],
+    threads: int,
+    refused: Callable[[str], None],
+) -> tuple[Sequence[TensorStatistics], Growth]:
+    parts = Parts(way.parts, way.whole.add)
+
+    def observe(observer: Observer[SeenT], most: int | None = None) -> None:
+        parts.take(lambda part: observer.see(samples(part)), most)
+
+    first = way.observer()
     if first.refused is not None:
         refused(first.refused)
-    idle.put(first)
-    if threads > 1 and _worth_threads(idle, stream(refs[:_TIMED]), names, len(refs)):
-        with ThreadPoolExecutor(min(threads, SHARDS)) as pool:
-            shards = list(pool.map(shard, range(SHARDS)))
-    else:
-        shards = [shard(number) for number in range(SHARDS)]
-    merged, checkpoints = _merged([model.name(tensor) for tensor in watched], shards)
-    if not merged[0].samples:
-        raise DataError(f"none of the {len(refs)} calibration samples could be used; see the skipped ones in the log")
-    return dict(zip(watched, merged, strict=True)), tuple(checkpoints)
-
-
-def _worth_threads(idle: SimpleQueue[Observer], samples: Iterator[Sample], names: Sequence[str], total: int) -> bool:
-    """Whether ``total`` samples take long, by the quickest of a few: the first pays for the first use of everything."""
-    observer, least, most = idle.get(), math.inf, _WORTH_THREADS_S / max(1, total)
-    observer.start(())
     started = time.perf_counter()
-    for sample in samples:
-        observer.take([sample[name] for name in names])
-        least, started = min(least, time.perf_counter() - started), time.perf_counter()
-        if least > _FAR * most:  # no need to see another
-            break
-    idle.put(observer)
-    return most < least < math.inf
-
-
-def _merged(names: Sequence[str], shards: Sequence[Seen]) -> tuple[Sequence[TensorStatistics], list[Checkpoint]]:
-    merged = shards[0].statistics
-    checkpoints: list[Checkpoint] = []
-    for number, seen in enumerate(shards):
-        before = limits_of(merged) if number and merged[0].samples else None
-        checkpoints += [_joined(names, before, limits) for limits in seen.limits]
-        if number and seen.statistics[0].samples:
-            for whole, part in zip(merged, seen.statistics, strict=True):
-                whole.merge(part)
-    return merged, checkpoints
-
-
-def _joined(names: Sequence[str], before: Limits | None, after: Limits) -> Checkpoint:
-    """The checkpoint of ``after`` in a later shard: with all that the shards before saw."""
-    low = after.low if before is None else np.minimum(before.low, after.low)
-    high = after.high if before is None else np.maximum(before.high, after.high)
-    samples = after.samples + (0 if before is None else before.samples)
-    return Checkpoint(samples, dict(zip(names, zip(low.tolist(), high.tolist(), strict=True), strict=True)))
+    observe(first, 1)
+    helpers = min(threads, parts.left) - 1
+    if helpers > 0 and (time.perf_counter() - started) * parts.samples_left > _WORTH_THREADS_S * len(way.parts[0]):
+        with ThreadPoolExecutor(helpers) as pool:
+            helping = [pool.submit(lambda: observe(way.observer())) for _ in range(helpers)]
+            observe(first)
+        for one in helping:
+            one.result()
+    else:
+        observe(first)
+    parts.check()
+    return way.whole.result()
 
 
 class _Counter:

@@ -6,6 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tflite_ptq.data.finding import NAMED, Finding, counted
 
 Range = tuple[float, float]
@@ -17,11 +20,14 @@ _GROWTH_BAD = 0.05
 
 
 @dataclass(frozen=True)
-class Checkpoint:
-    """Minimum and maximum of each tensor, in real values, over the first ``samples`` samples."""
+class Growth:
+    """Minimum and maximum of each tensor, in real values, over the first ``samples`` (N,) samples, ascending: ``low``
+    and ``high`` (N, T), inf and -inf where there was no value yet."""
 
-    samples: int
-    ranges: Mapping[str, Range]
+    names: Sequence[str]
+    samples: NDArray[np.int64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -43,31 +49,29 @@ def checkpoint_counts(samples: int, most: int) -> tuple[int, ...]:
     return tuple(math.ceil(samples * step / most) for step in range(1, most + 1))
 
 
-def settling(checkpoints: Sequence[Checkpoint], tolerance: float = TOLERANCE) -> Settling | None:
-    """How the ranges settled; ``checkpoints`` ascending, the last one over all samples. ``None`` without two of them
-    or without a tensor of finite range.
+def settling(growth: Growth, tolerance: float = TOLERANCE) -> Settling | None:
+    """How the ranges settled; the last row of ``growth`` is of all samples. ``None`` without two rows or without a
+    tensor of finite range.
 
-    A tensor's distance at a checkpoint is the larger of |min - final min| and |max - final max|, as a share of
-    final max - final min. All ranges are widened to hold 0 first, as the quantizer widens them. A tensor that a
-    checkpoint does not have counts as not settled there.
+    A tensor's distance at a row is the larger of |min - final min| and |max - final max|, as a share of
+    final max - final min. All ranges are widened to hold 0 first, as the quantizer widens them.
     """
-    if len(checkpoints) < 2:
+    if len(growth.samples) < 2:
         return None
-    last = checkpoints[-1]
-    final = {name: with_zero(span) for name, span in last.ranges.items() if all(map(math.isfinite, span))}
-    if not final:
+    judged = np.flatnonzero(np.isfinite(growth.low[-1]) & np.isfinite(growth.high[-1]))
+    if not judged.size:
         return None
-    enough = last.samples
-    for checkpoint in reversed(checkpoints[:-1]):
-        if max(_distance(checkpoint, name, span) for name, span in final.items()) > tolerance:
-            break
-        enough = checkpoint.samples
-    # Compared with the last checkpoint before the last part begins: with few checkpoints that part is longer.
-    early = [checkpoint for checkpoint in checkpoints if checkpoint.samples <= (1 - _LAST_PART) * last.samples]
-    start = early[-1] if early else checkpoints[0]
-    moved = {name: _distance(start, name, span) for name, span in final.items()}
-    growth = sorted(((name, share) for name, share in moved.items() if share > tolerance), key=lambda item: -item[1])
-    return Settling(last.samples, enough, dict(growth), len(final))
+    low, high = np.minimum(growth.low[:, judged], 0), np.maximum(growth.high[:, judged], 0)
+    width = high[-1] - low[-1]
+    moved = np.maximum(abs(low - low[-1]), abs(high - high[-1])) / np.where(width > 0, width, 1)
+    unsettled = np.flatnonzero((moved > tolerance).any(axis=1))
+    enough = growth.samples[unsettled[-1] + 1 if unsettled.size else 0]
+    last = int(growth.samples[-1])
+    # Compared with the last row before the last part begins: with few rows that part is longer.
+    early = np.flatnonzero(growth.samples <= (1 - _LAST_PART) * last)
+    late = moved[early[-1] if early.size else 0]
+    most_first = [i for i in np.argsort(-late, kind="stable").tolist() if late[i] > tolerance]
+    return Settling(last, int(enough), {growth.names[judged[i]]: float(late[i]) for i in most_first}, int(judged.size))
 
 
 def settling_finding(settled: Settling) -> Finding:
@@ -81,23 +85,13 @@ def settling_finding(settled: Settling) -> Finding:
             "",
         )
     most = max(settled.growth.values())
-    by = f"by up to {most:.1%} of their width" if math.isfinite(most) else "from nothing"
     return Finding(
         "warning" if most > _GROWTH_BAD else "info",
         f"still growing at {settled.samples}: {len(settled.growth)} of {counted(settled.tensors, 'activation range')} "
-        f"grew {by} over the last {_LAST_PART:.0%} of the samples",
+        f"grew by up to {most:.1%} of their width over the last {_LAST_PART:.0%} of the samples",
         tuple(list(settled.growth)[:NAMED]),
         "add more (dataset.calibration.samples), or use a method that leaves outliers out (percentile, mse)",
     )
-
-
-def _distance(checkpoint: Checkpoint, name: str, final: Range) -> float:
-    if name not in checkpoint.ranges:
-        return math.inf
-    low, high = with_zero(checkpoint.ranges[name])
-    moved = max(abs(low - final[0]), abs(high - final[1]))
-    width = final[1] - final[0]
-    return moved / width if width else 0.0
 
 
 def with_zero(span: Range) -> Range:

@@ -1,0 +1,102 @@
+"""Everything that can be gathered of an activation, from all of its values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tflite_ptq.model.editing import Editable
+from tflite_ptq.model.tap import Tap
+from tflite_ptq.quantize.calibration.observe import Array, Way
+from tflite_ptq.quantize.calibration.settling import Growth, checkpoint_counts
+from tflite_ptq.quantize.calibration.statistics import Gather, TensorStatistics
+
+Reals = NDArray[np.float64]
+
+_TRIAL = 4
+_PARTS = 4  # beside the trial; each takes as much memory as the whole until it is merged
+_CHECKPOINTS_A_PART = 12
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The statistics of each tensor over a part; its limits, (T,) each, after some numbers of the part's samples."""
+
+    statistics: Sequence[TensorStatistics]
+    noted: Sequence[tuple[int, Reals, Reals]]
+
+
+def values_way(model: Editable, watched: Sequence[int], gather: Gather, samples: int) -> Way[Seen]:
+    """The model is packed once for all observers."""
+    content = model.showing(watched)
+    trial = min(_TRIAL, samples)
+    cuts = sorted({0, *(trial + (samples - trial) * number // _PARTS for number in range(_PARTS + 1))})
+    parts = [range(start, end) for start, end in pairwise(cuts)]
+    return Way(
+        lambda: _ValuesObserver(Tap(content, model.inputs, watched), len(watched), gather, -(-samples // _PARTS)),
+        _Values([model.name(tensor) for tensor in watched]),
+        parts,
+    )
+
+
+class _ValuesObserver:
+    """Reads every value of every activation."""
+
+    def __init__(self, tap: Tap, watched: int, gather: Gather, most: int) -> None:
+        self._tap, self._watched, self._gather = tap, watched, gather
+        self._noted = frozenset(checkpoint_counts(most, _CHECKPOINTS_A_PART))
+        self.refused = tap.refused
+
+    def see(self, samples: Iterable[Sequence[Array]]) -> Seen:
+        statistics = [TensorStatistics(self._gather) for _ in range(self._watched)]
+        noted: list[tuple[int, Reals, Reals]] = []
+        count = 0
+        for count, sample in enumerate(samples, 1):
+            self._tap.run(sample)
+            for position, one in enumerate(statistics):
+                one.update(cast("NDArray[np.float32]", self._tap.view(position)))
+            if count in self._noted:
+                noted.append((count, *_limits_of(statistics)))
+        if count and count not in self._noted:
+            noted.append((count, *_limits_of(statistics)))
+        return Seen(statistics, noted)
+
+
+class _Values:
+    """Merges the statistics of parts into those of all: sums depend on the order in their last bits."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = names
+        self._merged: Sequence[TensorStatistics] = ()
+        self._growth: list[tuple[int, Reals, Reals]] = []
+
+    def add(self, seen: Seen) -> None:
+        before = self._growth[-1] if self._growth else (0, np.inf, -np.inf)
+        self._growth += [
+            (before[0] + samples, np.minimum(before[1], low), np.maximum(before[2], high))
+            for samples, low, high in seen.noted
+        ]
+        if not self._merged:
+            self._merged = seen.statistics
+            return
+        for whole, part in zip(self._merged, seen.statistics, strict=True):
+            whole.merge(part)
+
+    def result(self) -> tuple[Sequence[TensorStatistics], Growth]:
+        counts, low, high = zip(*self._growth, strict=True) if self._growth else ((), (), ())
+        shape = (len(counts), len(self._names))
+        return self._merged, Growth(
+            self._names, np.array(counts, np.int64), np.array(low).reshape(shape), np.array(high).reshape(shape)
+        )
+
+
+def _limits_of(statistics: Sequence[TensorStatistics]) -> tuple[Reals, Reals]:
+    """The limits so far; inf and -inf before the first value."""
+    low = np.array([np.inf if one.min is None else one.min for one in statistics])
+    high = np.array([-np.inf if one.max is None else one.max for one in statistics])
+    return low, high
