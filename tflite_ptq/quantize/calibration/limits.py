@@ -161,7 +161,6 @@ class _Limits:
         np.minimum(lows[0], self._low, out=lows[0])
         np.maximum(highs[0], self._high, out=highs[0])
         low, high = np.minimum.accumulate(lows, axis=0), np.maximum.accumulate(highs, axis=0)
-        # ... after which sample of these, counted from 0
         after = self._noted[(self._noted > self._samples) & (self._noted <= self._samples + len(rows))]
         if after.size:
             self._note(after, low[after - self._samples - 1], high[after - self._samples - 1])
