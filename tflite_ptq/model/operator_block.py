@@ -11,6 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from tflite_ptq.model.packing import Shared
+from tflite_ptq.model.table_rows import distance, place
+
 _VTABLE = np.array([14, 24, 4, 8, 12, 20, 16, 0], np.uint16).tobytes()
 """Its own size and the table's; then where in the table the first five fields are: opcode_index, inputs, outputs,
 builtin_options_type, builtin_options. Two bytes more keep what follows aligned."""
@@ -38,58 +41,38 @@ class OperatorBlock:
     def __init__(self, options_type: int, options: Any) -> None:
         self._options_type, self._options = options_type, options
         self._rows: list[tuple[int, int, int, int]] = []
-        self._builder: Any = None
-        self._offset = 0
+        self._shared = Shared(self)
 
     def add(self, opcode_index: int, first: int, second: int, output: int) -> BlockOperator:
         """Another one, for a subgraph's list of operators; ``first`` and ``second`` are its inputs."""
         self._rows.append((opcode_index, first, second, output))
-        return BlockOperator(self, len(self._rows) - 1)
+        return BlockOperator(self._shared, len(_VTABLE) + _OPERATOR.itemsize * (len(self._rows) - 1))
 
-    def offset(self, number: int, builder: Any) -> int:
-        """Of an operator in ``builder``, counted from the end as builders do."""
-        if self._builder is not builder:
-            self._builder, self._offset = builder, self._packed(builder)
-        return self._offset - self._place(number)
-
-    @staticmethod
-    def _place(number: int) -> int:
-        return len(_VTABLE) + _OPERATOR.itemsize * number
-
-    def _packed(self, builder: Any) -> int:
+    def Pack(self, builder: Any) -> int:  # the name that the schema's own objects have
+        """The block's offset in ``builder``, which counts from the end."""
         options: int = self._options.Pack(builder)
         operators, rows = np.empty(len(self._rows), _OPERATOR), np.array(self._rows, np.int64)
         size = len(_VTABLE) + operators.nbytes
         builder.Prep(4, size)
         builder.head -= size
         offset: int = builder.Offset()
-        operators["vtable"] = self._place(0) + _OPERATOR.itemsize * np.arange(len(rows))
+        operators["vtable"] = len(_VTABLE) + _OPERATOR.itemsize * np.arange(len(rows))
         operators["opcode_index"], operators["first"], operators["second"], operators["output"] = rows.T
-        operators["inputs"] = _distance("inputs", "number_of_inputs")
-        operators["outputs"] = _distance("outputs", "number_of_outputs")
+        operators["inputs"] = distance(_OPERATOR, "inputs", "number_of_inputs")
+        operators["outputs"] = distance(_OPERATOR, "outputs", "number_of_outputs")
         operators["number_of_inputs"], operators["number_of_outputs"] = 2, 1
         operators["builtin_options_type"] = self._options_type
-        operators["builtin_options"] = offset - options - operators["vtable"] - _at("builtin_options")
+        operators["builtin_options"] = offset - options - operators["vtable"] - place(_OPERATOR, "builtin_options")
         builder.Bytes[builder.head : builder.head + size] = _VTABLE + operators.tobytes()
         return offset
 
 
 class BlockOperator:
-    """One of a block, as the schema's object that packs itself."""
+    """The operator at ``place`` of a block, as the schema's object that packs itself."""
 
-    def __init__(self, block: OperatorBlock, number: int) -> None:
-        self._block, self._number = block, number
+    def __init__(self, block: Shared, place: int) -> None:
+        self._block, self._place = block, place
 
     def Pack(self, builder: Any) -> int:  # the name that the schema's own objects have
         """The table's offset in ``builder``."""
-        return self._block.offset(self._number, builder)
-
-
-def _at(field: str) -> int:
-    fields = _OPERATOR.fields
-    assert fields is not None
-    return int(fields[field][1])
-
-
-def _distance(field: str, vector: str) -> int:
-    return _at(vector) - _at(field)
+        return int(self._block.Pack(builder)) - self._place

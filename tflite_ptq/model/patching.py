@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tflite_ptq.model.packing import Stored
+from tflite_ptq.model.table_rows import distance
 
 _QUANTIZATION = 4 + 2 * 4
 """In the vtable of a Tensor: the fifth field of the schema."""
@@ -45,16 +46,10 @@ def with_ranges(file: bytes, tensors: Mapping[Any, tuple[float, float]]) -> byte
     tables = np.empty(len(places), _TABLE)
     at = start + len(_VTABLE) + _TABLE.itemsize * np.arange(len(places))
     tables["vtable"] = at - start
-    tables["min"], tables["max"] = _distance("min", "mins"), _distance("max", "maxs")
+    tables["min"], tables["max"] = distance(_TABLE, "min", "mins"), distance(_TABLE, "max", "maxs")
     tables["mins"] = tables["maxs"] = 1
     tables["low"], tables["high"] = np.array(list(tensors.values()), np.float32).reshape(-1, 2).T
     patched = bytearray(file)
     for place, table in zip(places, at.tolist(), strict=True):
         patched[place : place + 4] = (table - place).to_bytes(4, "little")
     return b"".join((patched, bytes(start - len(file)), _VTABLE, tables.tobytes()))
-
-
-def _distance(field: str, vector: str) -> int:
-    fields = _TABLE.fields
-    assert fields is not None
-    return int(fields[vector][1]) - int(fields[field][1])
