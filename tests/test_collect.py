@@ -147,7 +147,7 @@ def test_limits_grow_to_the_whole(tmp_path: Path, gather: Gather) -> None:
     )
     found, growth = collect(model, ["x"], range(count), streaming(samples), gather, 2, lambda done, total: None)
     seen = growth.samples.tolist()
-    assert seen == sorted(set(seen)) and seen[-1] == count and 45 < len(seen) <= 52
+    assert seen == sorted(set(seen)) and seen[-1] == count and len(seen) == 52
     for row, after in enumerate(seen):
         first, x = samples[:after], list(growth.names).index("x")
         assert (growth.low[row, x], growth.high[row, x]) == (first.min(), first.max())
@@ -208,6 +208,22 @@ def test_a_part_without_a_usable_sample(tmp_path: Path, threads: int, monkeypatc
     assert {model.name(t): (one.min, one.max, one.min_at, one.max_at, one.samples) for t, one in found.items()} == {
         name: (one.min, one.max, one.min_at, one.max_at, 30) for name, one in whole.items()
     }
+
+
+@pytest.mark.parametrize("gather", [LIMITS, Gather(histograms=True)])
+def test_limits_grow_past_samples_that_are_skipped(tmp_path: Path, gather: Gather) -> None:
+    model, samples = network(tmp_path), RNG.normal(size=(90, 1, 7, 5, 2)).astype(np.float32)
+    kept = [i for i in range(90) if i % 7 and i > 3]
+
+    def good(part: Sequence[int]) -> Iterator[dict[str, Samples]]:
+        return streaming(samples)([i for i in part if i in kept])
+
+    _, growth = collect(model, ["x"], range(90), good, gather, 2, lambda done, total: None)
+    seen = growth.samples.tolist()
+    assert seen == sorted(set(seen)) and seen[-1] == len(kept)
+    x = list(growth.names).index("x")
+    for after, low, high in zip(seen, growth.low[:, x], growth.high[:, x], strict=True):
+        assert (low, high) == (samples[kept[:after]].min(), samples[kept[:after]].max())
 
 
 def test_no_usable_sample(tmp_path: Path) -> None:

@@ -14,20 +14,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeAlias, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from tflite_ptq.errors import DataError
 from tflite_ptq.model.editing import Editable
 from tflite_ptq.model.reductions import reducible
 from tflite_ptq.quantize.calibration.limits import limits_way
-from tflite_ptq.quantize.calibration.observe import Observer, SeenT, Way
+from tflite_ptq.quantize.calibration.observe import Array, Observer, SeenT, Way
 from tflite_ptq.quantize.calibration.parts import Parts
 from tflite_ptq.quantize.calibration.settling import Growth
 from tflite_ptq.quantize.calibration.statistics import Gather, TensorStatistics
 from tflite_ptq.quantize.calibration.values import values_way
 
-Array: TypeAlias = NDArray[np.generic]
 Sample: TypeAlias = Mapping[str, Array]
 RefT = TypeVar("RefT")
 
@@ -85,7 +81,7 @@ def _seen(
     parts = Parts(way.parts, way.whole.add)
 
     def observe(observer: Observer[SeenT], most: int | None = None) -> None:
-        parts.take(lambda part: observer.see(samples(part)), most)
+        parts.take(lambda part: observer.see(part, samples(part)), most)
 
     helping: list[Future[None]] = []
     with ThreadPoolExecutor(max(1, threads - 1)) as pool:

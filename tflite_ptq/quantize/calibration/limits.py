@@ -13,7 +13,7 @@ from tflite_ptq.model.editing import Editable
 from tflite_ptq.model.rows import independent_rows
 from tflite_ptq.model.tap import Tap, watching
 from tflite_ptq.quantize.calibration.observe import Array, Way
-from tflite_ptq.quantize.calibration.settling import Growth, checkpoint_counts
+from tflite_ptq.quantize.calibration.settling import CHECKPOINTS, Growing, Growth, checkpoint_counts
 from tflite_ptq.quantize.calibration.statistics import Gather, TensorStatistics
 
 Reals = NDArray[np.float32]
@@ -21,7 +21,6 @@ Reals = NDArray[np.float32]
 AT_ONCE = 32  # a dense layer's weights are read once for so many samples, and Python is entered once
 _A_PART = 8  # few enough that no thread waits long for another at the end
 _ROWS = 256  # samples whose limits are kept before they are folded into one
-_CHECKPOINTS = 52
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ def limits_way(model: Editable, watched: Sequence[int], samples: int) -> Way[See
             [math.prod(model.shape(tensor)) for tensor in order],
             [order.index(tensor) for tensor in watched],
             [model.name(tensor) for tensor in watched],
-            checkpoint_counts(samples, _CHECKPOINTS),
+            checkpoint_counts(samples, CHECKPOINTS),
         ),
         [range(start, min(start + size, samples)) for start in range(0, samples, size)],
     )
@@ -68,34 +67,38 @@ class _LimitsObserver:
         self._stacks = [np.zeros(shape, np.float32) for shape in stacks]
         self._zeros = np.zeros(3 * tensors, np.float32)
 
-    def see(self, samples: Iterable[Sequence[Array]]) -> Seen:
+    def see(self, part: range, samples: Iterable[Sequence[Array]]) -> Seen:
+        rows = np.empty((len(part), 3 * self._tensors), np.float32)
         non_finite = np.zeros(self._tensors, np.int64)
         with np.errstate(invalid="ignore"):
-            rows = self._together(samples, non_finite) if self._stacks else self._singly(samples, non_finite)
-        return Seen(rows, non_finite)
+            count = (self._together if self._stacks else self._singly)(samples, rows, non_finite)
+        return Seen(rows[:count], non_finite)
 
-    def _singly(self, samples: Iterable[Sequence[Array]], non_finite: NDArray[np.int64]) -> Reals:
+    def _singly(self, samples: Iterable[Sequence[Array]], rows: Reals, non_finite: NDArray[np.int64]) -> int:
+        """How many samples there were; their ``rows`` are filled."""
         run, view, zeros = self._tap.run, self._tap.view, self._zeros
-        rows = []
+        count = 0
         for sample in samples:
             run(sample)
-            row = np.array(view(0), np.float32)
-            rows.append(row)
+            row = rows[count]
+            row[:] = view(0)
             if row.dot(zeros) != 0:  # NaN where a number is NaN or infinite
                 self._look_closer(sample, row, non_finite)
-        return np.stack(rows) if rows else np.empty((0, 3 * self._tensors), np.float32)
+            count += 1
+        return count
 
-    def _together(self, samples: Iterable[Sequence[Array]], non_finite: NDArray[np.int64]) -> Reals:
+    def _together(self, samples: Iterable[Sequence[Array]], rows: Reals, non_finite: NDArray[np.int64]) -> int:
+        """The same, all in one run."""
         count = 0
         for sample in samples:
             for stack, value in zip(self._stacks, sample, strict=True):
                 stack[count] = value[0]
             count += 1
         self._tap.run(self._stacks)
-        rows = np.array(self._tap.view(0).reshape(3 * self._tensors, -1).T[:count], np.float32)
-        for i in np.flatnonzero(rows.dot(self._zeros)).tolist():
+        rows[:count] = self._tap.view(0).reshape(3 * self._tensors, -1).T[:count]
+        for i in np.flatnonzero(rows[:count].dot(self._zeros)).tolist():
             self._look_closer([stack[i : i + 1] for stack in self._stacks], rows[i], non_finite)
-        return rows
+        return count
 
     def _look_closer(self, sample: Sequence[Array], row: Reals, non_finite: NDArray[np.int64]) -> None:
         """The exact limits, NaN where one is; a sum may also have overflowed over finite values."""
@@ -112,16 +115,14 @@ class _Limits:
     those to tell, which are called ``names``; limits are ``noted`` after so many samples, ascending."""
 
     def __init__(self, sizes: Sequence[int], places: Sequence[int], names: Sequence[str], noted: Sequence[int]) -> None:
-        self._sizes, self._places, self._names = sizes, list(places), names
+        self._sizes, self._places = sizes, list(places)
+        self._growing = Growing(names)
         self._noted = np.array(noted, np.int64)
         self._low = np.full(len(sizes), np.inf, np.float32)
         self._high = np.full(len(sizes), -np.inf, np.float32)
         self._low_at, self._high_at, self._non_finite = np.zeros((3, len(sizes)), np.int64)
         self._waiting: list[Reals] = []
         self._samples = self._unfolded = 0
-        self._counts: list[NDArray[np.int64]] = []
-        self._lows: list[Reals] = []
-        self._highs: list[Reals] = []
 
     def add(self, seen: Seen) -> None:
         self._non_finite += seen.non_finite
@@ -132,8 +133,6 @@ class _Limits:
 
     def result(self) -> tuple[Sequence[TensorStatistics], Growth]:
         self._fold()
-        if self._samples and not (self._counts and self._counts[-1][-1] == self._samples):
-            self._note(np.array([self._samples]), self._low[np.newaxis], self._high[np.newaxis])
         places = self._places
         statistics = [TensorStatistics(Gather()) for _ in places]
         if self._samples:
@@ -145,13 +144,7 @@ class _Limits:
                     (int(self._low_at[place]), int(self._high_at[place])),
                     int(self._non_finite[place]),
                 )
-        none = np.empty((0, len(self._sizes)), np.float32)
-        return statistics, Growth(
-            self._names,
-            np.concatenate([np.empty(0, np.int64), *self._counts]),
-            np.concatenate([none, *self._lows])[:, places].astype(np.float64),
-            np.concatenate([none, *self._highs])[:, places].astype(np.float64),
-        )
+        return statistics, self._growing.result(self._samples, self._low[places], self._high[places])
 
     def _fold(self) -> None:
         if not self._unfolded:
@@ -163,15 +156,11 @@ class _Limits:
         low, high = np.minimum.accumulate(lows, axis=0), np.maximum.accumulate(highs, axis=0)
         after = self._noted[(self._noted > self._samples) & (self._noted <= self._samples + len(rows))]
         if after.size:
-            self._note(after, low[after - self._samples - 1], high[after - self._samples - 1])
+            noted = after - self._samples - 1
+            self._growing.note(after, low[noted][:, self._places], high[noted][:, self._places])
         lower, higher = low[-1] < self._low, high[-1] > self._high
         self._low_at[lower] = self._samples + lows.argmin(axis=0)[lower]
         self._high_at[higher] = self._samples + highs.argmax(axis=0)[higher]
         self._low, self._high = low[-1], high[-1]
         self._samples += len(rows)
         self._waiting, self._unfolded = [], 0
-
-    def _note(self, counts: NDArray[np.int64], low: Reals, high: Reals) -> None:
-        self._counts.append(counts)
-        self._lows.append(low)
-        self._highs.append(high)

@@ -1,4 +1,4 @@
-"""The two ways to look at the activations of sample after sample: at all of their values, or at their limits alone."""
+"""What looks at the activations of sample after sample, and how what it saw becomes a whole."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ class Observer(Protocol[Made]):
     def refused(self) -> str | None:
         """As a tap's."""
 
-    def see(self, samples: Iterable[Sequence[Array]]) -> Made:
-        """Run the samples of one part, each the model's inputs in order; what was seen is the caller's."""
+    def see(self, part: range, samples: Iterable[Sequence[Array]]) -> Made:
+        """Run the ``samples`` of ``part``, fewer where some were skipped, each the model's inputs in order; what was
+        seen is the caller's."""
 
 
 class Whole(Protocol[Taken]):

@@ -13,6 +13,7 @@ from tflite_ptq.data.finding import NAMED, Finding, counted
 
 Range = tuple[float, float]
 
+CHECKPOINTS = 52
 TOLERANCE = 0.01  # of the width of the final range
 # A range that still moved in the last fifth of the samples is not known to be settled.
 _LAST_PART = 0.2
@@ -28,6 +29,28 @@ class Growth:
     samples: NDArray[np.int64]
     low: NDArray[np.float64]
     high: NDArray[np.float64]
+
+
+class Growing:
+    """Collects the rows of a ``Growth`` of the tensors called ``names``."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = names
+        self._samples = [np.empty(0, np.int64)]
+        self._low = [np.empty((0, len(names)))]
+        self._high = [np.empty((0, len(names)))]
+
+    def note(self, samples: NDArray[np.int64], low: NDArray[np.floating], high: NDArray[np.floating]) -> None:
+        """The limits, (n, T) each, after ``samples`` (n,) samples, more than were noted before."""
+        self._samples.append(samples)
+        self._low.append(low.astype(np.float64))
+        self._high.append(high.astype(np.float64))
+
+    def result(self, samples: int, low: NDArray[np.floating], high: NDArray[np.floating]) -> Growth:
+        """All that was noted, and the limits, (T,) each, of all ``samples`` samples."""
+        if samples > max(self._samples[-1], default=0):
+            self.note(np.array([samples]), low[np.newaxis], high[np.newaxis])
+        return Growth(self._names, np.concatenate(self._samples), np.concatenate(self._low), np.concatenate(self._high))
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,13 @@ from numpy.typing import NDArray
 from tflite_ptq.model.editing import Editable
 from tflite_ptq.model.tap import Tap
 from tflite_ptq.quantize.calibration.observe import Array, Way
-from tflite_ptq.quantize.calibration.settling import Growth, checkpoint_counts
+from tflite_ptq.quantize.calibration.settling import CHECKPOINTS, Growing, Growth, checkpoint_counts
 from tflite_ptq.quantize.calibration.statistics import Gather, TensorStatistics
 
 Reals = NDArray[np.float64]
 
 _TRIAL = 4
 _PARTS = 4  # beside the trial; each takes as much memory as the whole until it is merged
-_CHECKPOINTS_A_PART = 12
 
 
 @dataclass(frozen=True)
@@ -38,32 +37,30 @@ def values_way(model: Editable, watched: Sequence[int], gather: Gather, samples:
     cuts = sorted({0, *(trial + (samples - trial) * number // _PARTS for number in range(_PARTS + 1))})
     parts = [range(start, end) for start, end in pairwise(cuts)]
     return Way(
-        lambda: _ValuesObserver(Tap(content, model.inputs, watched), len(watched), gather, -(-samples // _PARTS)),
+        lambda: _ValuesObserver(
+            Tap(content, model.inputs, watched), len(watched), gather, checkpoint_counts(samples, CHECKPOINTS)
+        ),
         _Values([model.name(tensor) for tensor in watched]),
         parts,
     )
 
 
 class _ValuesObserver:
-    """Reads every value of every activation."""
+    """Reads every value of every activation; limits are ``noted`` after so many of all samples."""
 
-    def __init__(self, tap: Tap, watched: int, gather: Gather, most: int) -> None:
-        self._tap, self._watched, self._gather = tap, watched, gather
-        self._noted = frozenset(checkpoint_counts(most, _CHECKPOINTS_A_PART))
+    def __init__(self, tap: Tap, watched: int, gather: Gather, noted: Sequence[int]) -> None:
+        self._tap, self._watched, self._gather, self._noted = tap, watched, gather, frozenset(noted)
         self.refused = tap.refused
 
-    def see(self, samples: Iterable[Sequence[Array]]) -> Seen:
+    def see(self, part: range, samples: Iterable[Sequence[Array]]) -> Seen:
         statistics = [TensorStatistics(self._gather) for _ in range(self._watched)]
         noted: list[tuple[int, Reals, Reals]] = []
-        count = 0
         for count, sample in enumerate(samples, 1):
             self._tap.run(sample)
             for position, one in enumerate(statistics):
                 one.update(cast("NDArray[np.float32]", self._tap.view(position)))
-            if count in self._noted:
+            if part.start + count in self._noted:
                 noted.append((count, *_limits_of(statistics)))
-        if count and count not in self._noted:
-            noted.append((count, *_limits_of(statistics)))
         return Seen(statistics, noted)
 
 
@@ -71,16 +68,15 @@ class _Values:
     """Merges the statistics of parts into those of all: sums depend on the order in their last bits."""
 
     def __init__(self, names: Sequence[str]) -> None:
-        self._names = names
         self._merged: Sequence[TensorStatistics] = ()
-        self._growth: list[tuple[int, Reals, Reals]] = []
+        self._growing = Growing(names)
 
     def add(self, seen: Seen) -> None:
-        before = self._growth[-1] if self._growth else (0, np.inf, -np.inf)
-        self._growth += [
-            (before[0] + samples, np.minimum(before[1], low), np.maximum(before[2], high))
-            for samples, low, high in seen.noted
-        ]
+        before = self._merged[0].samples if self._merged else 0
+        least, most = _limits_of(self._merged) if self._merged else (np.inf, -np.inf)
+        for samples, low, high in seen.noted:
+            lows, highs = np.minimum(least, low)[np.newaxis], np.maximum(most, high)[np.newaxis]
+            self._growing.note(np.array([before + samples]), lows, highs)
         if not self._merged:
             self._merged = seen.statistics
             return
@@ -88,11 +84,8 @@ class _Values:
             whole.merge(part)
 
     def result(self) -> tuple[Sequence[TensorStatistics], Growth]:
-        counts, low, high = zip(*self._growth, strict=True) if self._growth else ((), (), ())
-        shape = (len(counts), len(self._names))
-        return self._merged, Growth(
-            self._names, np.array(counts, np.int64), np.array(low).reshape(shape), np.array(high).reshape(shape)
-        )
+        samples = self._merged[0].samples if self._merged else 0
+        return self._merged, self._growing.result(samples, *_limits_of(self._merged))
 
 
 def _limits_of(statistics: Sequence[TensorStatistics]) -> tuple[Reals, Reals]:
