@@ -19,7 +19,6 @@ from tflite_ptq.measure.evaluate import evaluate
 from tflite_ptq.model.flatbuffer import describe
 from tflite_ptq.recipe.loader import load
 from tflite_ptq.recipe.metric import Metric
-from tflite_ptq.worker.heap import keep_freed_memory
 
 
 def main() -> None:
@@ -35,7 +34,6 @@ def main() -> None:
     chosen = split(dataset)
     labelled = chosen.evaluation[0].label is not None
     inputs = tuple(info.model_copy(update={"dtype": "float32"}) for info in describe(asked.files[0]).inputs)
-    keep_freed_memory()  # as the tool's own child does
     passes = []
     for _ in range(asked.passes):
         started = time.perf_counter()

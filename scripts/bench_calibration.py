@@ -44,7 +44,6 @@ from side_by_side import Bench, Side, alternate, median, run
 from tflite_ptq.model.editing import Editable
 from tflite_ptq.model.flatbuffer import describe
 from tflite_ptq.recipe.loader import load
-from tflite_ptq.worker.heap import keep_freed_memory
 
 ROOT = Path(__file__).resolve().parent.parent
 MODELS = ("ic", "kws", "vww", "ad", "sww")
@@ -114,8 +113,6 @@ def serve(side: str, model: str, samples: str, target: str) -> None:
         "settling": settling,
     }[side]
     content, stacked = Path(model).read_bytes(), np.load(samples)
-    if side == "ours":
-        keep_freed_memory()  # as the tool's own child does
     calibrate(content, stacked, Path(target))  # imports, page cache
     gc.freeze()  # as the tool's own children do
     for _ in sys.stdin:

@@ -22,6 +22,7 @@ from tflite_ptq.errors import DataError, MeasurementError, UserError
 from tflite_ptq.measure.crew import Counter, together
 from tflite_ptq.measure.direction import metric_keys
 from tflite_ptq.measure.evaluation import EvaluationRun
+from tflite_ptq.measure.heap import keep_freed_memory
 from tflite_ptq.measure.metrics import needs_labels
 from tflite_ptq.measure.model_pass import ModelPass
 from tflite_ptq.measure.scoreboard import Part, Scoreboard
@@ -64,6 +65,7 @@ def evaluate(
                 f"{unlabelled.place}: has no label, and metric {metric.name} needs one; set dataset.evaluation.labels "
                 "or choose a metric without labels"
             )
+    keep_freed_memory()
     board = Scoreboard.prepare(tuple(models), metrics, metric_keys(metrics), refs, recipe_folder)
     shared = _Shared(refs, read, on_bad, progress, board)
     parts = together(max(1, min(threads, len(refs))), lambda number: _work(shared, models, number))

@@ -10,7 +10,6 @@ from tflite_ptq.worker.comparing import compare_layers, compare_outputs
 from tflite_ptq.worker.correcting import correct
 from tflite_ptq.worker.debug_messages import CompareLayers, CompareOutputs
 from tflite_ptq.worker.examining import examine
-from tflite_ptq.worker.heap import keep_freed_memory
 from tflite_ptq.worker.init_messages import LookAt
 from tflite_ptq.worker.looking import first_sample, look_at
 from tflite_ptq.worker.messages import (
@@ -28,7 +27,6 @@ from tflite_ptq.worker.preparing import prepare
 
 def work(request: WorkingJob, progress: ReportProgress) -> Frozen:
     """Does the job. Raises what it raises."""
-    keep_freed_memory()
     match request:
         case FirstSample():
             return first_sample(request)

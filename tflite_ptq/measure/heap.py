@@ -1,8 +1,8 @@
 """The process' heap, told to keep what is freed.
 
-Samples, their activations and LiteRT's interpreters take arrays of a few hundred kilobytes, which glibc's malloc gives
-back to the system at once and asks for again with the next. The system then clears every page anew, which takes longer
-than the arithmetic on it. See mallopt(3).
+A chunk of samples takes arrays of a few hundred kilobytes, which glibc's malloc gives back to the system at once and
+asks for again with the next chunk. The system then clears every page anew, which takes longer than the arithmetic on
+it. See mallopt(3).
 """
 
 from __future__ import annotations
