@@ -40,6 +40,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from chosen_arrays import Array, arrays, chosen, write
 from side_by_side import Bench, Side, alternate, median, run
+from two_cores import TwoCores
 
 from tflite_ptq.model.editing import Editable
 from tflite_ptq.model.flatbuffer import describe
@@ -164,7 +165,8 @@ def compare(bench: Bench, model: str) -> None:
     found = arrays(dataset, describe(float32).inputs, chosen(dataset).calibration)
     samples = write(out / "samples.npy", found[np.arange(SAMPLES) % len(found)])
     children = [Child(side, float32, samples, out / f"{side}.json") for side in ("ours", "theirs")]
-    a, b = alternate(bench.rounds, children[0].calibrate, children[1].calibrate)
+    with TwoCores() as cores:
+        a, b = alternate(bench.rounds, children[0].calibrate, children[1].calibrate, before=cores.measure)
     difference, tensors, overwritten = _compared(float32, children[0].ranges(), children[1].ranges())
     settle = Child("settling", float32, samples, out / "settling.json")
     settled_s = statistics.median(settle.calibrate().seconds for _ in range(bench.rounds))
@@ -177,6 +179,7 @@ def compare(bench: Bench, model: str) -> None:
         f"({min(ratios):.1f}..{max(ratios):.1f}), target >= {target:.0f}: "
         f"{bench.verdict(f'{model} speed', ratio >= target)}"
     )
+    print(f"    {cores.told(ratios)}")
     met = difference <= RANGE_TARGET
     print(
         f"    ranges of {tensors} tensors within {difference:.1e}: {bench.verdict(f'{model} ranges', met)}; "

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 from side_by_side import Bench, Side, alternate, line, median, run
+from two_cores import TwoCores
 
 SCRIPTS = Path(__file__).resolve().parent
 TARGET = 2.5
@@ -114,13 +115,18 @@ def main() -> None:
         files = [str(folder / f"{variant}.tflite") for variant in ("float32", "dynamic", "int8")]
         bare = [sys.executable, str(SCRIPTS / "bare" / "evaluate.py"), str(folder / "samples.json"), *files]
         bench = Bench(folder, asked.rounds, (), [])
-        ours, theirs = alternate(
-            asked.rounds, lambda: _side([*OURS, str(folder / "recipe.yaml"), *files]), lambda: _side(bare)
-        )
+        with TwoCores() as cores:
+            ours, theirs = alternate(
+                asked.rounds,
+                lambda: _side([*OURS, str(folder / "recipe.yaml"), *files]),
+                lambda: _side(bare),
+                before=cores.measure,
+            )
         ratios = [b.seconds / a.seconds for a, b in zip(ours, theirs, strict=True)]
         ratio = median(theirs) / median(ours)
         what = f"three variants, {asked.samples} JPEGs"
         line(bench, what, ours, theirs, "bare/ours", ratio, ratios, f">= {TARGET}", ratio >= TARGET)
+        print(f"    {cores.told(ratios)}")
     if bench.missed:
         raise SystemExit(f"missed: {', '.join(bench.missed)}")
 

@@ -33,9 +33,14 @@ class Side:
     score: dict[str, float | None]
 
 
-def alternate(rounds: int, ours: Callable[[], Side], bare: Callable[[], Side]) -> tuple[list[Side], list[Side]]:
-    """A B A B ..., so that a machine that slows down slows both."""
-    pairs = [(ours(), bare()) for _ in range(rounds)]
+def alternate(
+    rounds: int, ours: Callable[[], Side], bare: Callable[[], Side], before: Callable[[], None] = lambda: None
+) -> tuple[list[Side], list[Side]]:
+    """A B A B ..., so that a machine that slows down slows both; ``before`` is called before each pair."""
+    pairs = []
+    for _ in range(rounds):
+        before()
+        pairs.append((ours(), bare()))
     return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
 
 
