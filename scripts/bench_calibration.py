@@ -29,7 +29,6 @@ import gc
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -38,6 +37,7 @@ from pathlib import Path
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
+from asked import Asked
 from chosen_arrays import Array, arrays, chosen, write
 from side_by_side import Bench, Side, alternate, median, run
 from two_cores import TwoCores
@@ -124,21 +124,13 @@ class Child:
     """The process of a side."""
 
     def __init__(self, side: str, model: Path, samples: str, target: Path) -> None:
-        command = [sys.executable, __file__, "--serve", side, str(model), samples, str(target)]
         self._target = target
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
+        self._process = Asked([sys.executable, __file__, "--serve", side, str(model), samples, str(target)])
 
     def calibrate(self) -> Side:
         """One calibration."""
-        assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.write("\n")
-        self._process.stdin.flush()
-        answer = self._process.stdout.readline()
-        if not answer:
-            raise SystemExit(f"{self._process.args}: died")
-        return Side(float(answer), {})
+        self._process.ask()
+        return Side(self._process.seconds(), {})
 
     def ranges(self) -> Ranges:
         """Of the last calibration."""
@@ -147,9 +139,7 @@ class Child:
 
     def close(self) -> None:
         """Ends the process."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
+        self._process.close()
 
 
 def compare(bench: Bench, model: str) -> None:

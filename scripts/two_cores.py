@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 import statistics
-import subprocess
 import sys
 from collections.abc import Sequence
 from types import TracebackType
+
+from asked import Asked
 
 REAL_GAIN = 1.8
 """From here on there were two cores."""
@@ -24,8 +25,6 @@ def seconds():
     for _ in range(1500):
         values @ values
     return time.perf_counter() - started
-seconds()
-print(flush=True)
 for _ in sys.stdin:
     print(seconds(), flush=True)
 """
@@ -37,19 +36,13 @@ class TwoCores:
     def __enter__(self) -> TwoCores:
         environment = {**os.environ, **dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"), "1")}
         self.gains: list[float] = []
-        self._processes = [
-            subprocess.Popen(
-                [sys.executable, "-c", _SPIN], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-            )
-            for _ in range(2)
-        ]
-        for process in self._processes:
-            _answer(process)
+        self._processes = [Asked([sys.executable, "-c", _SPIN], environment) for _ in range(2)]
+        self._seconds(2)  # imports, first touch
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         for process in self._processes:
-            process.communicate()
+            process.close()
 
     def measure(self) -> None:
         """Notes how much work both do at once, as a multiple of one's: 2 on two cores of their own."""
@@ -71,15 +64,5 @@ class TwoCores:
     def _seconds(self, count: int) -> float:
         asked = self._processes[:count]
         for process in asked:
-            assert process.stdin is not None
-            process.stdin.write("\n")
-            process.stdin.flush()
-        return statistics.mean(float(_answer(process)) for process in asked)
-
-
-def _answer(process: subprocess.Popen[str]) -> str:
-    assert process.stdout is not None
-    answer = process.stdout.readline()
-    if not answer:
-        raise SystemExit(f"{process.args!r}: died")
-    return answer
+            process.ask()
+        return statistics.mean(process.seconds() for process in asked)
