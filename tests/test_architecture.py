@@ -62,6 +62,7 @@ DOORS = {
     "ai_edge_litert.schema_py_generated": {
         "model/flatbuffer.py",
         "model/packing.py",
+        "model/tables.py",
         "model/editing.py",
         "model/sharing.py",
         "model/reductions.py",

@@ -10,7 +10,8 @@ from tiny_tflite import File, Graph, Op, T
 
 from tflite_ptq.model.editing import Editable
 from tflite_ptq.model.operator_block import OperatorBlock
-from tflite_ptq.model.packing import Shared, packed, packed_in_front, unpacked
+from tflite_ptq.model.packing import Shared, packed, packed_in_front
+from tflite_ptq.model.tables import unpacked
 
 ROWS = [(0, 5, 1, 7), (3, 0, 2, 0), (200, 70000, 2147483647, 1)]
 

@@ -12,7 +12,8 @@ from ai_edge_litert import schema_py_generated as schema
 from tiny_tflite import File, Graph, Op, Sig, T
 
 from tflite_ptq.model.editing import Editable
-from tflite_ptq.model.packing import Stored, packed, packed_in_front, unpacked
+from tflite_ptq.model.packing import packed, packed_in_front
+from tflite_ptq.model.tables import Stored, unpacked
 
 WEIGHTS = np.arange(12, dtype=np.float32)
 

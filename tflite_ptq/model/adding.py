@@ -45,7 +45,8 @@ class Adding:
         """An operator's table, for the caller to put in its place. ``kind``: what its ``options`` are, of the schema's
         ``BuiltinOptions``."""
         operator = schema.OperatorT()
-        operator.opcodeIndex, operator.inputs, operator.outputs = self.code(builtin), inputs, [output]
+        operator.opcodeIndex, operator.outputs = self.code(builtin), [output]
+        operator.inputs = np.array(inputs, np.int32)  # packed as a whole
         operator.builtinOptionsType, operator.builtinOptions = kind, options
         return operator
 

@@ -16,12 +16,13 @@ from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
 from tflite_ptq.model.flatbuffer import DTYPE_CODES, DTYPES, OPERATOR_NAMES
-from tflite_ptq.model.packing import packed, packed_in_front, unpacked
+from tflite_ptq.model.packing import packed, packed_in_front
 from tflite_ptq.model.patching import with_ranges
 from tflite_ptq.model.reductions import Reduced, with_reductions
 from tflite_ptq.model.separating import with_own_constants
 from tflite_ptq.model.sharing import lean, loosened
 from tflite_ptq.model.substitutes import with_substitutes
+from tflite_ptq.model.tables import unpacked
 
 Array = NDArray[np.generic]
 
@@ -92,8 +93,8 @@ class Editable:
             Node(
                 position,
                 self._operator_name(operator.opcodeIndex),
-                tuple(int(i) for i in operator.inputs),
-                tuple(int(i) for i in operator.outputs),
+                tuple(map(int, operator.inputs)),
+                tuple(map(int, operator.outputs)),
                 operator,
             )
             for position, operator in enumerate(self._graph.operators)
@@ -116,7 +117,7 @@ class Editable:
         if tensor in self._learnt:
             return self._learnt[tensor]
         shape = self._graph.tensors[tensor].shape
-        return () if shape is None else tuple(int(size) for size in shape)
+        return () if shape is None else tuple(map(int, shape))
 
     def leaves_shapes_open(self) -> bool:
         """Whether the file leaves any size of a tensor to be found when it runs."""

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from tflite_ptq.model.packing import Stored
 from tflite_ptq.model.table_rows import distance
+from tflite_ptq.model.tables import Stored
 
 _QUANTIZATION = 4 + 2 * 4
 """In the vtable of a Tensor: the fifth field of the schema."""
