@@ -23,6 +23,7 @@ class _Interpreter(Protocol):
     def resize_tensor_input(self, input_index: int, tensor_size: Sequence[int]) -> None: ...
     def set_tensor(self, tensor_index: int, value: Array) -> None: ...
     def tensor(self, tensor_index: int) -> Callable[[], Array]: ...
+    def get_tensor(self, tensor_index: int) -> Array: ...
     def invoke(self) -> None: ...
 
 
@@ -48,6 +49,7 @@ class Tap:
             self.refused = one_line(error)
             self._interpreter = _by_plain_kernels(content, resized)
         self._inputs = tuple(inputs)
+        self._watched = tuple(watched)
         self._views = [self._interpreter.tensor(index) for index in watched]
 
     def run(self, values: Sequence[Array]) -> None:
@@ -65,6 +67,10 @@ class Tap:
     def view(self, position: int) -> Array:
         """The tensor watched at ``position``: memory of the interpreter, valid until the next run; do not keep it."""
         return self._views[position]()
+
+    def copy(self, position: int) -> Array:
+        """The same, to be kept: of a small tensor it is had sooner than a view."""
+        return self._interpreter.get_tensor(self._watched[position])
 
 
 def _by_plain_kernels(content: bytes, resized: Mapping[int, Sequence[int]]) -> _Interpreter:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,37 +69,34 @@ class _LimitsObserver:
         self._zeros = np.zeros(3 * tensors, np.float32)
 
     def see(self, part: range, samples: Iterable[Sequence[Array]]) -> Seen:
-        rows = np.empty((len(part), 3 * self._tensors), np.float32)
         non_finite = np.zeros(self._tensors, np.int64)
         with np.errstate(invalid="ignore"):
-            count = (self._together if self._stacks else self._singly)(samples, rows, non_finite)
-        return Seen(rows[:count], non_finite)
+            rows = (self._together if self._stacks else self._singly)(samples, non_finite)
+        return Seen(rows, non_finite)
 
-    def _singly(self, samples: Iterable[Sequence[Array]], rows: Reals, non_finite: NDArray[np.int64]) -> int:
-        """How many samples there were; their ``rows`` are filled."""
-        run, view, zeros = self._tap.run, self._tap.view, self._zeros
-        count = 0
+    def _singly(self, samples: Iterable[Sequence[Array]], non_finite: NDArray[np.int64]) -> Reals:
+        run, copy, zeros = self._tap.run, self._tap.copy, self._zeros
+        rows: list[Reals] = []
         for sample in samples:
             run(sample)
-            row = rows[count]
-            row[:] = view(0)
+            row = cast(Reals, copy(0))
             if row.dot(zeros) != 0:  # NaN where a number is NaN or infinite
                 self._look_closer(sample, row, non_finite)
-            count += 1
-        return count
+            rows.append(row)
+        return np.array(rows, np.float32).reshape(-1, 3 * self._tensors)
 
-    def _together(self, samples: Iterable[Sequence[Array]], rows: Reals, non_finite: NDArray[np.int64]) -> int:
-        """The same, all in one run."""
+    def _together(self, samples: Iterable[Sequence[Array]], non_finite: NDArray[np.int64]) -> Reals:
+        """All in one run."""
         count = 0
         for sample in samples:
             for stack, value in zip(self._stacks, sample, strict=True):
                 stack[count] = value[0]
             count += 1
         self._tap.run(self._stacks)
-        rows[:count] = self._tap.view(0).reshape(3 * self._tensors, -1).T[:count]
-        for i in np.flatnonzero(rows[:count].dot(self._zeros)).tolist():
+        rows = cast(Reals, self._tap.copy(0)).reshape(3 * self._tensors, -1).T[:count]
+        for i in np.flatnonzero(rows.dot(self._zeros)).tolist():
             self._look_closer([stack[i : i + 1] for stack in self._stacks], rows[i], non_finite)
-        return count
+        return rows
 
     def _look_closer(self, sample: Sequence[Array], row: Reals, non_finite: NDArray[np.int64]) -> None:
         """The exact limits, NaN where one is; a sum may also have overflowed over finite values."""
