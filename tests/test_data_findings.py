@@ -143,9 +143,8 @@ GOOD = images(24)
             [*images(20, 0, 100, 1), *images(2, -5, 120, 2)],
             None,
             [
-                "warning: input 'x': values beyond the calibration range in 2 of the 22 evaluation samples looked "
-                "at, by up to 20.0% of its "
-                "width (calibration 0..100, evaluation -5..120); such values are clipped"
+                "warning: input 'x': values beyond the calibration range in 2 of the 22 evaluation samples, "
+                "by up to 20.0% of its width (calibration 0..100, evaluation -5..120); such values are clipped"
             ],
         ),
         (
@@ -153,9 +152,8 @@ GOOD = images(24)
             images(20, 0, 102, 1),
             None,
             [
-                "info: input 'x': values beyond the calibration range in 20 of the 20 evaluation samples looked "
-                "at, by up to 2.0% of its "
-                "width (calibration 0..100, evaluation 0..102); such values are clipped"
+                "info: input 'x': values beyond the calibration range in 20 of the 20 evaluation samples, "
+                "by up to 2.0% of its width (calibration 0..100, evaluation 0..102); such values are clipped"
             ],
         ),
         (images(24, 0, 100), images(20, 0, 100.5, 1), None, []),
@@ -239,3 +237,14 @@ def test_classes_missing_from_the_set(
 ) -> None:
     evaluation = taken(images(24, seed=1), "eval", [0, 1] * 12)
     assert texts(findings(taken(GOOD, labels=labels), evaluation, classes, None)) == expected
+
+
+def test_what_is_said_of_some_samples_for_all() -> None:
+    """Every fourth of 96 is looked at; the classes are those of all."""
+    chosen = refs(96, labels=[place % 4 for place in range(96)])
+    some = [*images(23, seed=2), images(1, seed=2)[0]]
+    calibration = census(((ref, {"x": one}) for ref, one in zip(chosen[::4], some, strict=True)), chosen)
+    assert (calibration.total, calibration.classes) == (96, (0, 1, 2, 3))
+    assert texts(findings(calibration, None, ("a", "b", "c", "d"), None)) == [
+        "warning: 1 of 24 calibration samples looked at have the content of another one"
+    ]

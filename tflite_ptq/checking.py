@@ -19,6 +19,9 @@ from tflite_ptq.worker.process import Worker
 from tflite_ptq.worker.scratch import LOG_NAME, scratch_folder
 from tflite_ptq.worker.spawning import RUNTIME
 
+_MOST_EVALUATION = 1000
+"""Evaluation samples that are looked at where the question is about the samples alone."""
+
 
 def check(loaded: LoadedRecipe, data: bool = False) -> tuple[str, ...]:
     """Sentences that say what was found good; with ``data`` also what is odd about the
@@ -46,7 +49,7 @@ def check(loaded: LoadedRecipe, data: bool = False) -> tuple[str, ...]:
             )
             if data and inputs is not None:
                 model = recipe.model.path if described.kind == "tflite" else None
-                examine = Examine(model=model, inputs=inputs, dataset=recipe.dataset)
+                examine = Examine(model=model, inputs=inputs, dataset=recipe.dataset, most_evaluation=_MOST_EVALUATION)
                 found = child.ask(examine, Examined, "examination of the samples").findings
                 lines += [f"data      {finding}" for finding in found or ("nothing odd about the calibration samples",)]
     return tuple(lines)

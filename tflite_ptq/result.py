@@ -10,6 +10,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 Status = Literal["passed", "failed", "error"]
+FIXED_RANGE = frozenset({"LOGISTIC", "LOG_SOFTMAX", "L2_NORMALIZATION", "SOFTMAX", "TANH"})
+"""Operators whose outputs have a scale that TFLite fixes: no calibration changes what is clipped."""
 
 
 class Frozen(BaseModel):

@@ -6,7 +6,7 @@ One sample is in memory at a time; what stays is a digest and two numbers an inp
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,21 +79,22 @@ class InputCensus:
 
 @dataclass(frozen=True)
 class Census:
-    """A set of samples. ``inputs`` are sorted by name, ``samples`` are in the order of the stream, ``classes`` are
-    the class indices present, ascending (empty where samples have none)."""
+    """A set of samples, or of some for all. ``inputs`` are sorted by name, ``samples`` are in the order of the stream.
+    Of the whole set: ``classes`` are the class indices present, ascending (empty where samples have none), ``total``
+    is its size."""
 
     inputs: tuple[InputCensus, ...]
     samples: tuple[SampleCensus, ...]
     classes: tuple[int, ...]
+    total: int
 
 
-class CensusTaker:
-    """Takes samples one by one; for a stream that serves another purpose too. Not for several threads at once."""
+class _Taker:
+    """Takes samples one by one."""
 
     def __init__(self) -> None:
         self._inputs: dict[str, _Input] = {}
         self._samples: list[SampleCensus] = []
-        self._classes: set[int] = set()
 
     def add(self, ref: SampleRef, sample: Mapping[str, Array]) -> None:
         """Counts one sample: its inputs ``(1, ...)`` by name, numeric. Raises ValueError where the names differ."""
@@ -108,21 +109,24 @@ class CensusTaker:
             digest.update(array.reshape(-1).view(np.uint8).data)
             arrays.append(self._inputs.setdefault(name, _Input(name, array)).add(array))
         self._samples.append(SampleCensus(ref, digest.digest(), tuple(arrays)))
-        if isinstance(ref.label, int):
-            self._classes.add(ref.label)
 
-    def result(self) -> Census:
-        """The census of the samples so far."""
+    def result(self, chosen: Sequence[SampleRef] | None) -> Census:
+        """The census of the samples so far, which are of ``chosen``, or are all."""
         inputs = tuple(item.result() for item in self._inputs.values())
-        return Census(inputs, tuple(self._samples), tuple(sorted(self._classes)))
+        refs = [sample.ref for sample in self._samples] if chosen is None else chosen
+        classes = {ref.label for ref in refs if isinstance(ref.label, int)}
+        return Census(inputs, tuple(self._samples), tuple(sorted(classes)), len(refs))
 
 
-def census(samples: Iterable[tuple[SampleRef, Mapping[str, Array]]]) -> Census:
-    """The census of a stream of samples, as ``reader.stream`` gives them. Raises what the stream raises."""
-    taker = CensusTaker()
+def census(
+    samples: Iterable[tuple[SampleRef, Mapping[str, Array]]], chosen: Sequence[SampleRef] | None = None
+) -> Census:
+    """The census of a stream of samples, as ``reader.stream`` gives them: all, or some of those ``chosen``. Raises what
+    the stream raises."""
+    taker = _Taker()
     for ref, sample in samples:
         taker.add(ref, sample)
-    return taker.result()
+    return taker.result(chosen)
 
 
 class _Input:

@@ -50,14 +50,14 @@ def _few(census: Census) -> Iterator[Finding]:
 
 
 def _broken(census: Census, subset: str) -> Iterator[Finding]:
-    total = len(census.samples)
+    samples = _samples(census, subset)
     for position, item in enumerate(census.inputs):
         bad = [sample for sample in census.samples if sample.inputs[position].non_finite]
         if bad:
             values = sum(sample.inputs[position].non_finite for sample in bad)
             yield Finding(
                 "warning",
-                f"input '{item.name}': NaN or infinity in {len(bad)} of {total} {subset} samples ({values} values)",
+                f"input '{item.name}': NaN or infinity in {len(bad)} of {samples} ({values} values)",
                 _names(bad),
                 "mend or remove them; what is computed from them is no number either",
             )
@@ -66,7 +66,7 @@ def _broken(census: Census, subset: str) -> Iterator[Finding]:
         zero = sum(all(array.all_zero for array in sample.inputs if array.size > 1) for sample in constant)
         yield Finding(
             "warning",
-            f"one value throughout in {len(constant)} of {total} {subset} samples, {zero} of them zero",
+            f"one value throughout in {len(constant)} of {samples}, {zero} of them zero",
             _names(constant),
             "look whether they were stored or decoded wrongly; remove them unless the device meets such input",
         )
@@ -82,7 +82,7 @@ def _duplicates(census: Census, subset: str) -> Iterator[Finding]:
     if copies:
         yield Finding(
             "warning" if subset == "calibration" else "info",
-            f"{len(copies)} of {len(census.samples)} {subset} samples have the content of another one",
+            f"{len(copies)} of {_samples(census, subset)} have the content of another one",
             tuple(f"{copy.ref.name} = {original.ref.name}" for copy, original in copies[:NAMED]),
             "remove the copies: they teach calibration nothing new"
             if subset == "calibration"
@@ -102,7 +102,7 @@ def _leaked(calibration: Census, evaluation: Census) -> Iterator[Finding]:
     if pairs:
         yield Finding(
             "warning",
-            f"{len(pairs)} of {len(evaluation.samples)} evaluation samples have the content of a calibration sample",
+            f"{len(pairs)} of {_samples(evaluation, 'evaluation')} have the content of a calibration sample",
             tuple(f"{sample.ref.name} = {other.ref.name}" for sample, other in pairs[:NAMED]),
             "remove the copies from one of the sets: accuracy is to be measured on samples that calibration never saw",
         )
@@ -134,8 +134,8 @@ def _ranges(calibration: Census, evaluation: Census) -> Iterator[Finding]:
             yield Finding(
                 "warning" if share > _BEYOND_BAD else "info",
                 f"input '{item.name}': values beyond the calibration range in {len(outside)} of the "
-                f"{len(evaluation.samples)} evaluation samples looked at, by up to "
-                f"{share:.1%} of its width ({spans}); such values are clipped",
+                f"{_samples(evaluation, 'evaluation')}, by up to {share:.1%} of its width ({spans}); such values are "
+                "clipped",
                 _names(outside),
                 "calibrate on more samples or on samples like these",
             )
@@ -180,8 +180,8 @@ def _mixed_scales(census: Census) -> Iterator[Finding]:
         if small:
             yield Finding(
                 "warning",
-                f"input '{item.name}': {len(small)} of {len(census.samples)} calibration samples hold 0..1 where the "
-                "others hold 0..255",
+                f"input '{item.name}': {len(small)} of {_samples(census, 'calibration')} hold 0..1 where the others "
+                "hold 0..255",
                 _names(small),
                 "store them in one scale, or remove them if they are black",
             )
@@ -214,7 +214,7 @@ def _missing_classes(
         named = [classes[index] if classes is not None else str(index) for index in missing[:NAMED]]
         more = ", ..." if len(missing) > NAMED else ""
         yield Finding(
-            "warning" if len(calibration.samples) >= len(known) else "info",
+            "warning" if calibration.total >= len(known) else "info",
             f"{len(missing)} of {len(known)} classes have no calibration sample: {', '.join(named)}{more}",
             (),
             f"use select: stratified with {len(known)} samples or more, from a path that holds all classes",
@@ -238,6 +238,11 @@ def _outside(census: Census, position: int, low: float, high: float) -> list[Sam
         return 0.0 if array.min is None or array.max is None else max(low - array.min, array.max - high)
 
     return sorted((sample for sample in census.samples if beyond(sample) > 0), key=beyond, reverse=True)
+
+
+def _samples(census: Census, subset: str) -> str:
+    looked_at = " looked at" if len(census.samples) < census.total else ""
+    return f"{len(census.samples)} {subset} samples{looked_at}"
 
 
 def _names(samples: Sequence[SampleCensus]) -> tuple[str, ...]:

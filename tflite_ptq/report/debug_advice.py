@@ -10,6 +10,7 @@ from pydantic import JsonValue
 
 from tflite_ptq.debug_result import Advice, Closeness, DebugReport, ExclusionTrial
 from tflite_ptq.report import units
+from tflite_ptq.result import FIXED_RANGE
 
 WORTH_DB = 1.0
 """A change of the recipe that gains less is within what other samples would show."""
@@ -17,8 +18,6 @@ _CLIPPED = 0.001
 _CREST = 32.0
 """The largest value over the root mean square: 255 steps to 32 leave the typical value with 8 of them."""
 _NAMED = 3
-_FIXED_RANGE = frozenset({"LOGISTIC", "LOG_SOFTMAX", "L2_NORMALIZATION", "SOFTMAX", "TANH"})
-"""TFLite fixes the scale of their outputs: no calibration changes what is clipped."""
 _ENOUGH = 0.5
 _PLAIN = frozenset({"scheme", "io", "correction", "name"})
 
@@ -121,7 +120,7 @@ def _method(report: DebugReport) -> Iterator[Advice]:
 
 
 def _clipping(report: DebugReport) -> Iterator[Advice]:
-    tensors = [*report.inputs, *(layer.output for layer in report.layers if layer.op not in _FIXED_RANGE)]
+    tensors = [*report.inputs, *(layer.output for layer in report.layers if layer.op not in FIXED_RANGE)]
     clipped = sorted((t for t in tensors if (t.clipped or 0.0) > _CLIPPED), key=lambda t: -(t.clipped or 0.0))
     if clipped and report.subset == "evaluation":
         worst = clipped[0]

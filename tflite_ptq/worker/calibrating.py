@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tflite_ptq import atomic
-from tflite_ptq.data.finding import Finding
 from tflite_ptq.data.index import SampleRef
 from tflite_ptq.data.reader import Reader, stream
 from tflite_ptq.measure.environment import cores
@@ -16,15 +15,24 @@ from tflite_ptq.model.flatbuffer import describe
 from tflite_ptq.quantize.calibration.assign import needs_histograms, ranges_of
 from tflite_ptq.quantize.calibration.clipping import clipped_on
 from tflite_ptq.quantize.calibration.collect import collect
-from tflite_ptq.quantize.calibration.health import Concatenation, extreme, ill_matched, observed, outliers, saturated
+from tflite_ptq.quantize.calibration.health import (
+    Concatenation,
+    Observed,
+    extreme,
+    ill_matched,
+    observed,
+    outliers,
+    saturated,
+)
 from tflite_ptq.quantize.calibration.settling import Growth, settling, settling_finding
 from tflite_ptq.quantize.calibration.statistics import Gather, TensorStatistics
-from tflite_ptq.recipe.dataset import Calibration
 from tflite_ptq.result import SkippedSample
 from tflite_ptq.worker.child import ReportProgress
-from tflite_ptq.worker.chosen import chosen_samples
-from tflite_ptq.worker.examining import MOST_EXAMINED
-from tflite_ptq.worker.messages import Calibrate, Calibrated, Prepare
+from tflite_ptq.worker.chosen import chosen_samples, spread
+from tflite_ptq.worker.messages import MOST_EXAMINED, Calibrate, Calibrated, Prepare
+
+_MOST_FOR_OUTLIERS = 32
+"""Samples that say where nearly all values of an activation lie; how far the others reach, all samples say."""
 
 
 def calibrate(request: Calibrate, progress: ReportProgress) -> Calibrated:
@@ -45,22 +53,27 @@ def calibrate(request: Calibrate, progress: ReportProgress) -> Calibrated:
 
     refs = chosen_samples(request.dataset).calibration
     refused: list[str] = []
-    statistics, growth = gathered(model, names, request, refs, settings, note, progress, refused.append)
+    histograms = needs_histograms(settings)
+    statistics, growth = gathered(model, names, request, refs, histograms, note, progress, refused.append)
     seconds = time.monotonic() - started
     ranges, faults = ranges_of({model.name(tensor): one for tensor, one in statistics.items()}, settings)
     found = {tensor: ranges[model.name(tensor)] for tensor in statistics}
     limits = {tensor: (one.min, one.max) for tensor, one in found.items()}
-    evaluation = chosen_samples(request.dataset).evaluation[:MOST_EXAMINED]
+    evaluation = spread(chosen_samples(request.dataset).evaluation, MOST_EXAMINED)
     reader = Reader(request.dataset, request.inputs)
     others = (
         [sample[name] for name in names] for _, sample in stream(reader, evaluation, "skip", lambda ref, reason: None)
     )
     settled = settling(growth)
+    seen = statistics
+    if not histograms:
+        some = spread(refs, _MOST_FOR_OUTLIERS)
+        seen, _ = gathered(model, names, request, some, True, lambda ref, reason: None, lambda done, total: None)
     findings = (
         *((settling_finding(settled),) if settled is not None else ()),
-        *(saturated(clipped_on(model, limits, others), narrowed=needs_histograms(settings)) if evaluation else ()),
+        *(saturated(clipped_on(model, limits, others), narrowed=histograms) if evaluation else ()),
         *ill_matched(concatenations(model, limits)),
-        *_outliers({model.name(tensor): one for tensor, one in statistics.items()}),
+        *extreme(outliers(_observed(model, statistics, seen))),
     )
     atomic.write(Path(request.target), model.with_ranges(limits))
     return Calibrated(
@@ -85,20 +98,20 @@ def gathered(
     names: Sequence[str],
     request: Calibrate | Prepare,
     refs: Sequence[SampleRef],
-    settings: Calibration,
+    histograms: bool,
     note: Callable[[SampleRef, str], None],
     progress: ReportProgress,
     refused: Callable[[str], None] = lambda reason: None,
 ) -> tuple[dict[int, TensorStatistics], Growth]:
-    """What the methods in ``settings`` need to know of the activations; ``note`` is told of samples skipped,
-    ``refused`` what ``collect`` tells it."""
+    """The limits of the activations, and their ``histograms``; ``note`` is told of samples skipped, ``refused`` what
+    ``collect`` tells it."""
     reader, on_bad = Reader(request.dataset, request.inputs), request.dataset.on_bad_sample
     return collect(
         model,
         names,
         refs,
         lambda part: (sample for _, sample in stream(reader, part, on_bad, note, part=True)),
-        Gather(histograms=needs_histograms(settings)),
+        Gather(histograms=histograms),
         cores(),
         progress,
         refused,
@@ -117,16 +130,12 @@ def concatenations(model: Editable, ranges: Mapping[int, tuple[float, float]]) -
             )
 
 
-def _outliers(statistics: Mapping[str, TensorStatistics]) -> tuple[Finding, ...]:
-    """Only where a method asked for histograms."""
-    seen = {
-        name: observed(one.histogram, one.min, one.max)
-        for name, one in statistics.items()
-        if one.histogram is not None and one.min is not None and one.max is not None
+def _observed(
+    model: Editable, limits: Mapping[int, TensorStatistics], histograms: Mapping[int, TensorStatistics]
+) -> dict[str, Observed]:
+    """By tensor name the limits of all samples, with the histogram of all or of some."""
+    return {
+        model.name(tensor): observed(histogram, one.min, one.max)
+        for tensor, one in limits.items()
+        if (histogram := histograms[tensor].histogram) is not None and one.min is not None and one.max is not None
     }
-    return extreme(outliers(seen))
-
-
-def spread(refs: Sequence[SampleRef], most: int) -> Sequence[SampleRef]:
-    """At most so many of them, evenly spread."""
-    return refs[:: max(1, len(refs) // most)][:most]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 
+from tflite_ptq.data.index import SampleRef
 from tflite_ptq.data.split import Split, split
 from tflite_ptq.recipe.dataset import Dataset
 from tflite_ptq.worker.messages import Scanned
@@ -17,6 +19,12 @@ def chosen_samples(dataset: Dataset) -> Split:
 @functools.lru_cache(maxsize=1)
 def _by_json(dataset_json: str) -> Split:
     return split(Dataset.model_validate_json(dataset_json))
+
+
+def spread(refs: Sequence[SampleRef], most: int) -> Sequence[SampleRef]:
+    """At most so many of them, evenly over all: neighbours tend to be of one class."""
+    count = min(most, len(refs))
+    return [refs[place * len(refs) // count] for place in range(count)]
 
 
 def counted(chosen: Split) -> Scanned:

@@ -22,7 +22,7 @@ from tflite_ptq.model.flatbuffer import describe
 from tflite_ptq.quantize.correction.layers import match
 from tflite_ptq.quantize.correction.samples import Floats, Outputs, Sample, as_inputs
 from tflite_ptq.quantize.exclude_pattern import exclude_patterns
-from tflite_ptq.worker.chosen import chosen_samples
+from tflite_ptq.worker.chosen import chosen_samples, spread
 from tflite_ptq.worker.debug_messages import (
     ComparedLayer,
     CompareLayers,
@@ -153,7 +153,7 @@ def _prepared(yardstick_json: str) -> _Prepared:
     yardstick = Yardstick.model_validate_json(yardstick_json)
     chosen = chosen_samples(yardstick.dataset)
     refs = chosen.evaluation or chosen.calibration
-    taken = refs[:: max(1, len(refs) // yardstick.samples)][: yardstick.samples]
+    taken = spread(refs, yardstick.samples)
     reader = Reader(yardstick.dataset, yardstick.inputs)
     samples = tuple(s for _, s in stream(reader, taken, yardstick.dataset.on_bad_sample, lambda ref, reason: None))
     if not samples:

@@ -19,8 +19,7 @@ from tflite_ptq.quantize.correction.samples import Sample
 from tflite_ptq.quantize.correction.yardstick import Yardstick
 from tflite_ptq.recipe.dataset import Dataset
 from tflite_ptq.result import Correction, LayerCorrection, TensorInfo
-from tflite_ptq.worker.calibrating import spread
-from tflite_ptq.worker.chosen import chosen_samples
+from tflite_ptq.worker.chosen import chosen_samples, spread
 from tflite_ptq.worker.messages import Correct, Corrected
 
 

@@ -12,11 +12,9 @@ from tflite_ptq.data.index import SampleRef
 from tflite_ptq.data.reader import Reader, stream
 from tflite_ptq.model.editing import Editable
 from tflite_ptq.quantize.calibration.input_scale import rescales_input
-from tflite_ptq.worker.chosen import chosen_samples
+from tflite_ptq.worker.chosen import chosen_samples, spread
 from tflite_ptq.worker.messages import Examine, Examined
 
-MOST_EXAMINED = 100
-"""Evaluation samples looked at: they are a yardstick for the calibration samples, not what is judged."""
 _MOST_CALIBRATION = 1000
 
 
@@ -31,14 +29,14 @@ def examine(request: Examine) -> Examined:
     reader = Reader(request.dataset, request.inputs)
     skipped: list[tuple[str, str]] = []
 
-    def count(refs: Sequence[SampleRef]) -> Census:
-        on_bad = request.dataset.on_bad_sample
-        return census(stream(reader, refs, on_bad, lambda ref, reason: skipped.append((ref.name, reason))))
+    def count(refs: Sequence[SampleRef], most: int) -> Census:
+        on_bad, taken = request.dataset.on_bad_sample, spread(refs, most)
+        return census(stream(reader, taken, on_bad, lambda ref, reason: skipped.append((ref.name, reason))), refs)
 
     rescaling = rescales_input(Editable(Path(request.model).read_bytes())) if request.model is not None else None
     found = findings(
-        count(chosen.calibration[:_MOST_CALIBRATION]),
-        count(chosen.evaluation[:MOST_EXAMINED]) if chosen.evaluation else None,
+        count(chosen.calibration, _MOST_CALIBRATION),
+        count(chosen.evaluation, request.most_evaluation) if chosen.evaluation else None,
         chosen.classes,
         rescaling,
     )

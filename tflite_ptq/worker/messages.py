@@ -16,6 +16,9 @@ from tflite_ptq.result import Metric as Figure
 from tflite_ptq.worker.debug_messages import CompareLayers, CompareOutputs, QuantizeParts
 from tflite_ptq.worker.init_messages import LookAt
 
+MOST_EXAMINED = 100
+"""Evaluation samples that a run looks at to judge the calibration samples by."""
+
 
 class OpenSource(Frozen):
     """Open the source model and export it below ``folder``."""
@@ -168,12 +171,14 @@ class Calibrated(Frozen):
 
 
 class Examine(Frozen):
-    """Look at the calibration samples; ``model`` is a float ``.tflite`` where there is one."""
+    """Look at the calibration samples, and at ``most_evaluation`` of the others, a yardstick for them. ``model``
+    is a float ``.tflite`` where there is one."""
 
     job: Literal["examine"] = "examine"
     model: str | None
     inputs: tuple[TensorInfo, ...]
     dataset: Dataset
+    most_evaluation: int = MOST_EXAMINED
 
 
 class Examined(Frozen):

@@ -16,9 +16,9 @@ from tflite_ptq.quantize.correction.yardstick import folds_of
 from tflite_ptq.quantize.exclude import excluded_outputs
 from tflite_ptq.quantize.weights.apply import prepare_weights
 from tflite_ptq.quantize.weights.equalization import equalize
-from tflite_ptq.worker.calibrating import gathered, spread
+from tflite_ptq.worker.calibrating import gathered
 from tflite_ptq.worker.child import ReportProgress
-from tflite_ptq.worker.chosen import chosen_samples
+from tflite_ptq.worker.chosen import chosen_samples, spread
 from tflite_ptq.worker.correcting import correction_samples
 from tflite_ptq.worker.messages import Prepare, Prepared
 
@@ -39,11 +39,12 @@ def prepare(request: Prepare, progress: ReportProgress) -> Prepared:
         said.append(f"{len(equalized.pairs)} pairs of layers equalized")
     atomic.write(Path(request.reference), model.to_bytes() if weights.equalize else path.read_bytes())
     refs = chosen_samples(request.dataset).calibration
-    if any(method is not None for method in request.methods):
+    # Of a tensor with a method of its own the recipe's range is asked for, which all samples decide.
+    if any(method is not None for method in request.methods) and not settings.overrides:
         refs = tuple(spread(refs, _MOST_FOR_TRIAL))
     asked = [settings if m is None else settings.model_copy(update={"method": m}) for m in request.methods]
-    most = max(asked, key=needs_histograms)
-    statistics, _ = gathered(model, names, request, refs, most, lambda ref, reason: None, progress)
+    histograms = any(map(needs_histograms, asked))
+    statistics, _ = gathered(model, names, request, refs, histograms, lambda ref, reason: None, progress)
     if not weights.plain:
         said += _weights(model, names, request)
     by_name = {model.name(tensor): one for tensor, one in statistics.items()}

@@ -11,6 +11,7 @@ from tflite_ptq.model.editing import Editable
 from tflite_ptq.model.tap import watching
 from tflite_ptq.quantize.calibration.health import Saturation
 from tflite_ptq.quantize.calibration.settling import with_zero
+from tflite_ptq.result import FIXED_RANGE
 
 _STEPS = 255
 
@@ -20,13 +21,15 @@ def clipped_on(
     ranges: Mapping[int, tuple[float, float]],
     samples: Iterable[Sequence[NDArray[np.generic]]],
 ) -> tuple[Saturation, ...]:
-    """The share of values beyond the range of each activation of a float model, over samples in its inputs' order.
+    """The share of values beyond the range of each activation of a float model, over samples in its inputs' order; of
+    those whose range is calibrated.
 
     A value counts from half an int8 step, (max - min) / 255 / 2, beyond the range, zero being part of every range.
     """
-    watched = tuple(ranges)
+    fixed = {tensor for node in model.nodes() if node.name in FIXED_RANGE for tensor in node.outputs}
+    watched = tuple(tensor for tensor in ranges if tensor not in fixed)
     tap = watching(model, watched)
-    bounds = [with_zero(span) for span in ranges.values()]
+    bounds = [with_zero(ranges[tensor]) for tensor in watched]
     margins = [(high - low) / _STEPS / 2 for low, high in bounds]
     below, above, total = np.zeros(len(watched)), np.zeros(len(watched)), np.zeros(len(watched))
     for sample in samples:
