@@ -175,6 +175,31 @@ def test_entropy_cuts_an_outlier_off_and_leaves_a_uniform_distribution_alone():
     assert ranges.entropy(statistics_of(uniform), 256).max == pytest.approx(1.0, rel=0.02)
 
 
+@pytest.mark.parametrize("shape", ["relu", "exponential", "lognormal", "normal", "skewed"])
+def test_entropy_is_near_the_least_of_all_ranges(shape):
+    """The divergence has many dents: every bin's end is tried where there is one, a fine grid where there are two."""
+    random = np.random.default_rng(1)
+    values = {
+        "relu": np.maximum(random.normal(size=100_000), 0),
+        "exponential": random.exponential(size=100_000),
+        "lognormal": random.lognormal(size=100_000),
+        "normal": random.normal(size=100_000),
+        "skewed": random.normal(0.5, 1, 100_000) + random.exponential(size=100_000),
+    }[shape].astype(np.float32)
+    statistics = statistics_of(values)
+    density = density_of(statistics.histogram, statistics.min, statistics.max)
+    divergence, found = Divergence(density, 256), ranges.entropy(statistics, 256)
+    if statistics.min >= 0:
+        highs = density.width * np.arange(256, 4096) + density.width / 2
+        lows = np.zeros(highs.size)
+    else:
+        ends = np.meshgrid(np.linspace(statistics.min, -0.5, 100), np.linspace(0.5, statistics.max, 100))
+        lows, highs = (one.ravel() for one in ends)
+    parts = zip(np.array_split(lows, 40), np.array_split(highs, 40), strict=True)
+    least = min(divergence.of(*part).min() for part in parts)
+    assert divergence.of(np.array([found.min]), np.array([found.max]))[0] <= 1.02 * least
+
+
 def test_entropy_cannot_tell_int16_ranges_apart_and_keeps_what_was_seen():
     assert ranges.entropy(statistics_of([-1.0, 0.5, 3.0]), 65536, symmetric=True) == Range(-3.0, 3.0)
 

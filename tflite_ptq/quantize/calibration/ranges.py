@@ -114,8 +114,15 @@ def entropy(statistics: TensorStatistics, levels: int, symmetric: bool = False) 
     """
     observed, density = _distribution(statistics)
     used = _used_levels(levels, symmetric)
-    cost = _indifferent if used > BINS_PER_SIDE else Divergence(density, used).of
-    return _searched(observed, cost, used, symmetric)
+    if used > BINS_PER_SIDE:
+        return _searched(observed, _indifferent, used, symmetric)
+    divergence = Divergence(density, used)
+
+    def lost(lows: Array, highs: Array) -> Array:
+        lowest, steps = _nudged(lows, highs, used)
+        return divergence.of(lowest, lowest + steps * (used - 1))
+
+    return _searched(observed, lost, used, symmetric, jagged=True)
 
 
 def _observed(statistics: TensorStatistics) -> Range:
@@ -162,12 +169,12 @@ def _nudged(lows: Array, highs: Array, levels: int) -> tuple[Array, Array]:
     return 0.0 - zeros * steps, steps
 
 
-def _searched(observed: Range, cost: Cost, levels: int, symmetric: bool) -> Range:
+def _searched(observed: Range, cost: Cost, levels: int, symmetric: bool, jagged: bool = False) -> Range:
     low, high = min(observed.min, 0.0), max(observed.max, 0.0)
     if symmetric:
         high = max(-low, high)
         low = -high
-    ends = cheapest_range(low, high, cost, tied=symmetric)
+    ends = cheapest_range(low, high, cost, tied=symmetric, jagged=jagged)
     lowest, steps = _nudged(np.array([ends[0]]), np.array([ends[1]]), levels)
     return Range(float(lowest[0]), float(lowest[0] + steps[0] * (levels - 1)))
 
