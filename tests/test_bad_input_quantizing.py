@@ -50,6 +50,8 @@ def test_too_few_samples_to_hold_any_back(
     assert (correction["held_back_samples"], correction["held_back"]) == (6, False)
     (note,) = [note for note in variant(tmp_path, "int8")["notes"] if note.startswith("bias correction")]
     assert "6 calibration samples, too few to hold any back" in note
+    kept = [layer["reason"] for layer in correction["layers"] if layer["status"] == "kept"]
+    assert kept and all(reason.endswith(" on 6 samples, too few to hold any back") for reason in kept)
 
 
 SEE = "(tflite-ptq inspect shows them all)"
@@ -59,13 +61,13 @@ def test_excluding_nothing(tmp_path: Path, models: Path, images: Path, run: Comm
     """The other variants are made."""
     variants = [
         {"scheme": "int8", "name": "pattern", "exclude": ["conv2_d"]},
-        {"scheme": "int8", "name": "op", "exclude": [{"op": "SOFTMAKS"}]},
+        {"scheme": "int8", "name": "op", "exclude": [{"op": "softmaks"}]},
         {"scheme": "int8", "name": "good", "exclude": [{"op": "SOFTMAX"}]},
     ]
     ended = run("convert", write_recipe(models / "tiny.tflite", pictures(images), variants), "-q")
     pattern, op = (
         f"pattern: exclude: 'conv2_d' matches no layer of the model; the nearest names are NAMES {SEE}",
-        f"op: exclude: '{{op: SOFTMAKS}}' matches no layer of the model; the nearest names are SOFTMAX {SEE}",
+        f"op: exclude: '{{op: softmaks}}' matches no layer of the model; the nearest names are SOFTMAX {SEE}",
     )
     # Keras counts its layers through the process: conv2d, conv2d_1, ...
     shown = re.sub(r"names are conv2d[^(]* \(", "names are NAMES (", ended.err)

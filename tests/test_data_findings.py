@@ -184,6 +184,16 @@ GOOD = images(24)
         (images(24, -1, 1), None, False, []),
         (images(24, -1, 1), None, None, []),
         (
+            GOOD,
+            None,
+            False,
+            [
+                "info: input 'x': the samples hold 0..255, and neither the model's first layers nor their weights look "
+                "made for such numbers"
+            ],
+        ),
+        ([array.reshape(1, -1) for array in GOOD], None, False, []),  # features, not pixels
+        (
             [*GOOD, *images(2, 0, 1, 4)],
             None,
             True,

@@ -10,9 +10,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from tiny_tflite import int8_dense
+from tiny_tflite import File, Graph, Op, Sig, T, int8_dense
 
 from tflite_ptq.errors import ModelError
+from tflite_ptq.model.interpreter import Runner
+from tflite_ptq.model.keras_config import scales_inputs
 from tflite_ptq.model.signature import kind, read_inputs
 from tflite_ptq.result import TensorInfo
 
@@ -150,6 +152,55 @@ def test_tflite(tmp_path: Path) -> None:
     assert specs(path) == [("features", (-1, 4), "int8")]
     with pytest.raises(ModelError, match=r"has no signature 'x' \(it has: serving_default\)"):
         read_inputs(path, "x")
+
+
+@pytest.mark.parametrize("keys", [("one", "two"), ("two", "serving_default"), ("b", "a")])
+def test_tflite_of_several_signatures(tmp_path: Path, keys: tuple[str, str]) -> None:
+    """The first runs the second graph; the interpreter runs the main one, under the other's names."""
+    tensors = [[T(f"t{graph}"), T(f"u{graph}")] for graph in range(2)]
+    graphs = [Graph(two, [two[0].name], [two[1].name], [Op("RELU", [two[0].name], [two[1].name])]) for two in tensors]
+    signatures = [Sig(keys[0], {"other": "t1"}, {"o": "u1"}, 1), Sig(keys[1], {"main in": "t0"}, {"main out": "u0"})]
+    path = File(graphs, signatures).write(tmp_path / "m.tflite")
+    for wanted in (None, keys[1]):
+        assert [name for name, _, _ in specs(path, wanted) or ()] == ["main in"]
+    runner = Runner(path, "cpu", 1)
+    assert ([info.name for info in runner.inputs], [info.name for info in runner.outputs]) == (
+        ["main in"],
+        ["main out"],
+    )
+    with pytest.raises(ModelError) as caught:
+        read_inputs(path, keys[0])
+    assert str(caught.value) == (
+        f"{path}: model.signature: of a .tflite only the main graph is taken, which '{keys[0]}' does not run (its "
+        f"signature: {keys[1]}); name the SavedModel that the file was made from"
+    )
+
+
+@pytest.mark.parametrize(
+    ("layers", "expected"),
+    [
+        ([{"class_name": "Dense", "config": {"units": 3}}], False),
+        ([{"class_name": "Rescaling", "config": {"scale": 1 / 127.5, "offset": -1}}], True),
+        ([{"class_name": "Rescaling", "config": {"scale": [1 / 255, 1 / 255, 1 / 200], "offset": 0}}], True),
+        ([{"class_name": "Rescaling", "config": {"scale": 2.0, "offset": -1.0}}], False),  # 0..1 to -1..1
+        ([{"class_name": "Rescaling", "config": {"scale": 0, "offset": 0}}], True),
+        ([{"class_name": "Normalization", "config": {"mean": [[120.0]], "variance": [[3600.0]]}}], True),
+        ([{"class_name": "Normalization", "config": {"mean": 0.4, "variance": 0.05}}], False),
+        ([{"class_name": "Normalization", "config": {"mean": None, "variance": None}}], None),
+        (
+            [
+                {"class_name": "Normalization", "config": {"mean": None}},
+                {
+                    "class_name": "Sequential",
+                    "config": {"layers": [{"class_name": "Rescaling", "config": {"scale": 0.01}}]},
+                },
+            ],
+            True,
+        ),
+    ],
+)
+def test_what_a_keras_model_does_to_its_inputs(layers: list[object], expected: bool | None) -> None:
+    assert scales_inputs({"class_name": "Sequential", "config": {"layers": layers}}) is expected
 
 
 def zipped(**files: str) -> bytes:

@@ -68,6 +68,11 @@ class Building:
     inputs: tuple[TensorInfo, ...]
     source: Source
 
+    @property
+    def _has_source(self) -> bool:
+        """Whether there is a model that TFLiteConverter can read."""
+        return self.run.journal.model_format != "tflite"
+
     def build(self, converting: ThreadPoolExecutor) -> None:
         """Every file of the run; what fails costs its variant, but for float32, the yardstick."""
         started = time.monotonic()
@@ -140,10 +145,10 @@ class Building:
             keys = {v.name: self.run.keys.variant(v, self.run.journal.samples, sha256_of(target)) for v in variants}
             quantize = partial(self._quantize, calibrated=target)
             return {v.name: self._begin(v, keys[v.name], quantize, converting, calibrated=True) for v in variants}
+        # Of a .tflite it cannot calibrate anything; the error that follows says what to do.
+        instead = "calibrated by TFLiteConverter (engine tflite)" if self._has_source else "not calibrated"
         for variant in variants:
-            self.run.journal.note(
-                variant.name, f"calibrated by TFLiteConverter (engine tflite) because {calibrated.unserved}"
-            )
+            self.run.journal.note(variant.name, f"{instead} because {calibrated.unserved}")
         return {v.name: self._begin_alone(v, converting) for v in variants}
 
     def _settled(self, calibrated: Calibrated, request: Calibrate, converting: ThreadPoolExecutor) -> Calibrated:
@@ -165,7 +170,7 @@ class Building:
         return self.run.children.converter.ask(request, Converted, f"conversion of {variant.name}")
 
     def _convert(self, variant: Variant | None) -> Converted:
-        if self.run.journal.model_format == "tflite":
+        if not self._has_source:
             return self._take_tflite(variant)
         name = _name(variant)
         self.run.observer.stage(f"converting {name}", 0, None)

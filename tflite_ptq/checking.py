@@ -48,8 +48,9 @@ def check(loaded: LoadedRecipe, data: bool = False) -> tuple[str, ...]:
                 + (", labelled" if scanned.labelled or _has_targets(recipe.dataset) else ", not labelled")
             )
             if data and inputs is not None:
-                model = recipe.model.path if described.kind == "tflite" else None
-                examine = Examine(model=model, inputs=inputs, dataset=recipe.dataset, most_evaluation=_MOST_EVALUATION)
+                examine = Examine(
+                    model=recipe.model.path, inputs=inputs, dataset=recipe.dataset, most_evaluation=_MOST_EVALUATION
+                )
                 found = child.ask(examine, Examined, "examination of the samples").findings
                 lines += [f"data      {finding}" for finding in found or ("nothing odd about the calibration samples",)]
     return tuple(lines)

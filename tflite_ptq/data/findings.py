@@ -33,7 +33,8 @@ def findings(
     if evaluation is not None:
         found += [*_broken(evaluation, "evaluation"), *_duplicates(evaluation, "evaluation")]
         found += [*_leaked(calibration, evaluation), *_ranges(calibration, evaluation)]
-    found += [*_scaled_twice(calibration, has_rescaling), *_mixed_scales(calibration), *_dead_channels(calibration)]
+    found += [*_scaled_twice(calibration, has_rescaling), *_not_scaled(calibration, has_rescaling)]
+    found += [*_mixed_scales(calibration), *_dead_channels(calibration)]
     found += _missing_classes(calibration, evaluation, classes)
     return tuple(sorted(found, key=lambda finding: finding.severity == "info"))
 
@@ -164,6 +165,19 @@ def _scaled_twice(census: Census, has_rescaling: bool | None) -> Iterator[Findin
         (),
         "feed the values unscaled (normalize: raw, or no normalize step)",
     )
+
+
+def _not_scaled(census: Census, has_rescaling: bool | None) -> Iterator[Finding]:
+    for item in census.inputs:
+        pixels = item.rank == 4 and item.channel_min is not None and len(item.channel_min) in (1, 3, 4)
+        if has_rescaling is False and pixels and "float" in item.dtype and _scale(item) == "0..255":
+            yield Finding(
+                "info",
+                f"input '{item.name}': the samples hold 0..255, and neither the model's first layers nor their weights "
+                "look made for such numbers",
+                (),
+                'where it was trained on smaller ones, scale alike: {normalize: "0..1"}, "-1..1" or {mean, std}',
+            )
 
 
 def _mixed_scales(census: Census) -> Iterator[Finding]:

@@ -125,14 +125,22 @@ class ModelDescription:
     subgraphs: tuple[Subgraph, ...]
 
     @property
+    def main_signature(self) -> Signature | None:
+        """That of the main subgraph, which an interpreter runs: of several, ``serving_default`` or the first."""
+        of_main = [signature for signature in self.signatures if signature.subgraph == 0]
+        return next((one for one in of_main if one.key == "serving_default"), of_main[0] if of_main else None)
+
+    @property
     def inputs(self) -> tuple[TensorInfo, ...]:
-        """Inputs of the first signature, or of the main subgraph by tensor name where the file has none."""
-        return self.signatures[0].inputs if self.signatures else tuple(t.info() for t in self.subgraphs[0].inputs)
+        """Inputs of the main subgraph, as its signature names them, or its tensors where it has none."""
+        main = self.main_signature
+        return tuple(tensor.info() for tensor in self.subgraphs[0].inputs) if main is None else main.inputs
 
     @property
     def outputs(self) -> tuple[TensorInfo, ...]:
-        """Outputs of the first signature, or of the main subgraph by tensor name where the file has none."""
-        return self.signatures[0].outputs if self.signatures else tuple(t.info() for t in self.subgraphs[0].outputs)
+        """Outputs, as ``inputs``."""
+        main = self.main_signature
+        return tuple(tensor.info() for tensor in self.subgraphs[0].outputs) if main is None else main.outputs
 
     @property
     def entry_points(self) -> frozenset[int]:

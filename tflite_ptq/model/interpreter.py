@@ -1,7 +1,7 @@
 """LiteRT: models by name and in real values. One ``Runner`` is one interpreter; it is not thread-safe.
 
-Inputs and outputs are named as the model's signature names them (where it has exactly one, or ``serving_default``),
-else as their tensors are named, in the order of the subgraph.
+Inputs and outputs are named as the signature of the main subgraph names them, else as their tensors are named, in the
+order of the subgraph.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 
 from tflite_ptq.errors import MeasurementError, ModelError
 from tflite_ptq.model.affine import dequantize, quantize
+from tflite_ptq.model.flatbuffer import describe
 from tflite_ptq.model.opening import Array, Delegate, TensorDetails, one_line, open_model
 from tflite_ptq.result import TensorInfo
 
@@ -123,7 +124,8 @@ class Runner:
         signatures = self._interpreter._get_full_signature_list()
         if len(signatures) == 1:
             return next(iter(signatures.values()))
-        return signatures.get("serving_default")
+        main = describe(self.path).main_signature if signatures else None  # the interpreter does not tell subgraphs
+        return None if main is None else signatures[main.key]
 
     def _slots(
         self, side: str, details: Sequence[TensorDetails], signature: Mapping[str, Mapping[str, int]] | None

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
 
 from tflite_ptq.errors import ModelError
 from tflite_ptq.result import TensorInfo
 
 _SHAPE_KEYS = ("batch_shape", "batch_input_shape")
+
+_LARGE = 15.0
+"""Larger than the spread or centre of values 0..1 or -1..1, smaller than those of pixels."""
 
 _RECURRENT = frozenset({"LSTM", "GRU", "SimpleRNN", "RNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"})
 
@@ -25,11 +31,39 @@ def inputs_of(config: object) -> tuple[TensorInfo, ...] | None:
     return _sequential(layers, inner)
 
 
-def scales_inputs(config: object) -> bool:
-    """Whether a Rescaling or Normalization layer is anywhere in the model."""
-    if isinstance(config, dict):
-        return config.get("class_name") in ("Rescaling", "Normalization") or any(map(scales_inputs, config.values()))
-    return isinstance(config, list) and any(map(scales_inputs, config))
+def scales_inputs(config: object) -> bool | None:
+    """Whether a Rescaling or Normalization layer, anywhere in the model, brings large numbers (0..255) to around 1.
+
+    ``None`` where a Normalization has learnt its numbers: the configuration does not hold them.
+    """
+    found = set(_scalings(config))
+    return True if True in found else None if None in found else False
+
+
+def _scalings(config: object) -> Iterator[bool | None]:
+    if isinstance(config, list):
+        for one in config:
+            yield from _scalings(one)
+    if not isinstance(config, dict):
+        return
+    inner = _mapping(config.get("config"))
+    if config.get("class_name") == "Rescaling":
+        scales = _numbers(inner.get("scale"))
+        yield _LARGE * median(map(abs, scales)) <= 1 if scales else None
+    elif config.get("class_name") == "Normalization":
+        means, variances = _numbers(inner.get("mean")), _numbers(inner.get("variance"))
+        known = max(median(map(abs, means)), math.sqrt(median(variances))) if means and variances else None
+        yield None if known is None else known >= _LARGE
+    for one in config.values():
+        yield from _scalings(one)
+
+
+def _numbers(value: object) -> list[float]:
+    """Those of a nest of lists; none where it holds anything else."""
+    if isinstance(value, list):
+        nested = [_numbers(one) for one in value]
+        return [number for one in nested for number in one] if all(nested) else []
+    return [float(value)] if isinstance(value, int | float) else []
 
 
 def has_loops(config: object) -> bool:

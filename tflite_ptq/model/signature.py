@@ -25,7 +25,8 @@ _DEFAULT_SIGNATURE = "serving_default"
 def read_inputs(path: Path, signature: str | None, *, trust: bool = False) -> tuple[TensorInfo, ...] | None:
     """Inputs of the model at ``path``; ``None`` where only TensorFlow can tell (subclassed models, no signature).
 
-    ``signature`` picks a SavedModel's or ``.tflite``'s signature; ``None``: ``serving_default``, or the only one.
+    ``signature`` picks a SavedModel's signature; ``None``: ``serving_default``, or the only one. Of a ``.tflite`` the
+    main graph's is the only one to pick.
     Shapes include the batch dimension; -1 is a dimension left open. Raises ``ModelError`` for a missing, foreign or
     broken model, for a signature that it does not have, and without ``trust`` for a Keras file that holds code.
     """
@@ -80,10 +81,11 @@ def _saved_model(path: Path, signature: str | None) -> tuple[TensorInfo, ...] | 
 
 def _tflite(path: Path, signature: str | None) -> tuple[TensorInfo, ...]:
     from tflite_ptq.model.flatbuffer import describe
+    from tflite_ptq.model.tflite_source import refuse_other_signature
 
     description = describe(path)
-    key = _choose(path, [entry.key for entry in description.signatures], signature)
-    return next((entry.inputs for entry in description.signatures if entry.key == key), description.inputs)
+    refuse_other_signature(description, signature)
+    return description.inputs
 
 
 def _choose(path: Path, keys: list[str], wanted: str | None) -> str | None:

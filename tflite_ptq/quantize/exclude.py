@@ -40,8 +40,10 @@ def excluded_outputs(model: Editable, patterns: Sequence[Exclude], variant: str)
 
 def nearest(pattern: str, known: Sequence[str]) -> str:
     """What a message says of the names that a pattern may have meant."""
-    near = difflib.get_close_matches(pattern.strip("*"), known, 3, 0.4) or known[:5]
-    return f"the nearest names are {', '.join(near)} (tflite-ptq inspect shows them all)"
+    folded = {name.casefold(): name for name in known}
+    near = difflib.get_close_matches(pattern.strip("*").casefold(), folded, 3, 0.4)
+    names = [folded[name] for name in near] or known[:5]
+    return f"the nearest names are {', '.join(names)} (tflite-ptq inspect shows them all)"
 
 
 def parts(name: str) -> tuple[str, ...]:

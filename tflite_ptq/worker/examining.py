@@ -10,9 +10,8 @@ from tflite_ptq.data.finding import NAMED, Finding, counted
 from tflite_ptq.data.findings import findings
 from tflite_ptq.data.index import SampleRef
 from tflite_ptq.data.reader import Reader, stream
-from tflite_ptq.model.editing import Editable
-from tflite_ptq.quantize.calibration.input_scale import rescales_input
 from tflite_ptq.worker.chosen import chosen_samples, spread
+from tflite_ptq.worker.looking import scales_itself
 from tflite_ptq.worker.messages import Examine, Examined
 
 _MOST_CALIBRATION = 1000
@@ -33,12 +32,11 @@ def examine(request: Examine) -> Examined:
         on_bad, taken = request.dataset.on_bad_sample, spread(refs, most)
         return census(stream(reader, taken, on_bad, lambda ref, reason: skipped.append((ref.name, reason))), refs)
 
-    rescaling = rescales_input(Editable(Path(request.model).read_bytes())) if request.model is not None else None
     found = findings(
         count(chosen.calibration, _MOST_CALIBRATION),
         count(chosen.evaluation, request.most_evaluation) if chosen.evaluation else None,
         chosen.classes,
-        rescaling,
+        scales_itself(Path(request.model)),
     )
     unusable = [_unusable(skipped)] if skipped else []
     return Examined(findings=tuple(str(finding) for finding in (*unusable, *found)))

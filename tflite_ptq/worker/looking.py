@@ -44,7 +44,15 @@ def look_at(request: LookAt) -> LookedAt:
     config = keras_config(path)
     if config is None:
         return LookedAt(files=files, rescales=None, loops=False)
-    return LookedAt(files=files, rescales=scales_inputs(config), loops=has_loops(config))
+    return LookedAt(files=files, rescales=scales_inputs(config) is not False, loops=has_loops(config))
+
+
+def scales_itself(path: Path) -> bool | None:
+    """Whether the model, in any form, brings large inputs to around 1 itself; ``None`` where that is not known."""
+    if kind(path) == "tflite":
+        return rescales_input(Editable(path.read_bytes()))
+    # Without such a layer its first weights may still be made for large numbers.
+    return scales_inputs(keras_config(path)) or None
 
 
 def _looked(file: Path) -> Looked:

@@ -172,10 +172,10 @@ class Calibrated(Frozen):
 
 class Examine(Frozen):
     """Look at the calibration samples, and at ``most_evaluation`` of the others, a yardstick for them. ``model``
-    is a float ``.tflite`` where there is one."""
+    is the source, or the float file made from it."""
 
     job: Literal["examine"] = "examine"
-    model: str | None
+    model: str
     inputs: tuple[TensorInfo, ...]
     dataset: Dataset
     most_evaluation: int = MOST_EXAMINED

@@ -64,9 +64,11 @@ def _describe(request: Describe) -> Described:
     if form != "tflite":
         return Described(kind=form, inputs=read_inputs(path, model.signature, trust=model.trust))
     from tflite_ptq.model.flatbuffer import describe
+    from tflite_ptq.model.tflite_source import refuse_other_signature
     from tflite_ptq.quantize.audit import quantized_parts
 
     description = describe(path)
+    refuse_other_signature(description, model.signature)
     return Described(
         kind=form,
         inputs=description.inputs,

@@ -96,6 +96,13 @@ class Trial:
         correction where it is better."""
         return _closeness(self.after if _lower(self.after, self.before, _LEAST_GAIN) else self.before)
 
+    @property
+    def judged_on(self) -> str:
+        """The samples that ``before`` and ``after`` are of, in words."""
+        return (
+            f"{len(self.after)} samples{' held back' if self._yardstick.holds_back else ', too few to hold any back'}"
+        )
+
     def deltas_by(self, method: Method, layers: Sequence[Layer], fold: int | None) -> Deltas:
         """By layer what is to be added to its bias, measured on the samples fitted in a fold or on all."""
         yardstick = self._yardstick
@@ -128,7 +135,7 @@ def correct(trial: Trial) -> Corrected:
     """The biases that bring the outputs closest to the float model's: without those that surely harm, the others
     measured again on all samples, as means settle as 1 / sqrt(n)."""
     kept, after = _choose(trial)
-    gain = f"{-trial.before.mean():.1f} dB to {-after.mean():.1f} dB on {len(after)} samples held back"
+    gain = f"{-trial.before.mean():.1f} dB to {-after.mean():.1f} dB on {trial.judged_on}"
     decisions = [*map(_skipped, trial.left), *(_decided(layer, trial, kept, gain) for layer in _tried(trial))]
     data = trial.quantized
     if kept and trial.method is not None:
