@@ -10,7 +10,7 @@ from tiny_tflite import File, Graph, Op, T
 from tflite_ptq.recipe.dataset import Dataset
 from tflite_ptq.result import TensorInfo
 from tflite_ptq.worker.calibrating import calibrate
-from tflite_ptq.worker.messages import Calibrate
+from tflite_ptq.worker.calibration_messages import Calibrate
 
 SHAPE = (1, 20, 10)
 

@@ -13,8 +13,8 @@ from tflite_ptq.model.editing import Editable
 from tflite_ptq.recipe.dataset import Dataset
 from tflite_ptq.recipe.schema import Variant
 from tflite_ptq.result import TensorInfo
+from tflite_ptq.worker.calibration_messages import Prepare
 from tflite_ptq.worker.chosen import spread
-from tflite_ptq.worker.messages import Prepare
 from tflite_ptq.worker.preparing import prepare
 
 INPUT = TensorInfo(name="x", shape=(1, 8), dtype="float32", scale=None, zero_point=None)

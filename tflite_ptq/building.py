@@ -23,19 +23,8 @@ from tflite_ptq.recipe.schema import FLOAT32, Variant
 from tflite_ptq.report.notes import by_plain_kernels
 from tflite_ptq.result import Frozen, TensorInfo
 from tflite_ptq.run_context import RunContext
-from tflite_ptq.worker.messages import (
-    Audited,
-    AuditFile,
-    Calibrate,
-    Calibrated,
-    Convert,
-    Converted,
-    Corrected,
-    Examine,
-    Examined,
-    Quantize,
-    Settled,
-)
+from tflite_ptq.worker.calibration_messages import Calibrate, Calibrated, Corrected, Examine, Examined, Settled
+from tflite_ptq.worker.messages import Audited, AuditFile, Convert, Converted, Quantize
 
 _MODEL = "model.tflite"
 """What an entry of the cache calls the file that it holds."""

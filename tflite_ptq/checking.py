@@ -14,7 +14,8 @@ from tflite_ptq.recipe.labels import TASK_LABELS
 from tflite_ptq.recipe.loader import LoadedRecipe
 from tflite_ptq.recipe.schema import Model
 from tflite_ptq.result import TensorInfo
-from tflite_ptq.worker.messages import Describe, Described, Examine, Examined, FirstSample, Scanned
+from tflite_ptq.worker.calibration_messages import Examine, Examined
+from tflite_ptq.worker.messages import Describe, Described, FirstSample, Scanned
 from tflite_ptq.worker.process import Worker
 from tflite_ptq.worker.scratch import LOG_NAME, scratch_folder
 from tflite_ptq.worker.spawning import RUNTIME

@@ -14,6 +14,7 @@ from tflite_ptq.observer import Observer
 from tflite_ptq.recipe.dataset import Calibration, Percentile, RangeMethod
 from tflite_ptq.recipe.schema import Variant
 from tflite_ptq.report.debug_advice import best_exclusion, gain_db
+from tflite_ptq.worker.calibration_messages import Calibrate, Calibrated, Correct, Corrected
 from tflite_ptq.worker.children import Children
 from tflite_ptq.worker.debug_messages import (
     ComparedLayer,
@@ -22,7 +23,7 @@ from tflite_ptq.worker.debug_messages import (
     QuantizeParts,
     Yardstick,
 )
-from tflite_ptq.worker.messages import Calibrate, Calibrated, Converted, Correct, Corrected, Quantize
+from tflite_ptq.worker.messages import Converted, Quantize
 
 METHODS: tuple[RangeMethod, ...] = ("minmax", "mse", "entropy", Percentile(percentile=99.99))
 

@@ -30,20 +30,10 @@ from tflite_ptq.recipe.schema import FLOAT32, Recipe, Variant
 from tflite_ptq.report import debug_files, outcome_folder
 from tflite_ptq.report.debug_advice import advise
 from tflite_ptq.result import RecipeInfo, TensorInfo
+from tflite_ptq.worker.calibration_messages import Calibrate, Calibrated, Settled
 from tflite_ptq.worker.children import Children, children_of
 from tflite_ptq.worker.debug_messages import CompareLayers, LayersCompared, Yardstick
-from tflite_ptq.worker.messages import (
-    Calibrate,
-    Calibrated,
-    Convert,
-    Converted,
-    Describe,
-    Described,
-    Opened,
-    OpenSource,
-    Quantize,
-    Settled,
-)
+from tflite_ptq.worker.messages import Convert, Converted, Describe, Described, Opened, OpenSource, Quantize
 
 
 @dataclass(frozen=True)

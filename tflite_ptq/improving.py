@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +14,10 @@ from tflite_ptq.quantize.correction.closer import surely_closer, unless_exact
 from tflite_ptq.recipe.dataset import Dataset, Percentile, RangeMethod
 from tflite_ptq.recipe.schema import Variant, Weights
 from tflite_ptq.report.notes import closeness, judged_on
-from tflite_ptq.result import Correction, TensorInfo
+from tflite_ptq.result import Correction, LayerCorrection, TensorInfo
+from tflite_ptq.worker.calibration_messages import Correct, Corrected, Prepare, Prepared
 from tflite_ptq.worker.children import Children
-from tflite_ptq.worker.messages import Converted, Correct, Corrected, Prepare, Prepared, Quantize
+from tflite_ptq.worker.messages import Converted, Quantize
 
 BiasMethods = tuple[Literal["one-pass", "sequential"], ...]
 BIAS_METHODS: dict[str, BiasMethods] = {
@@ -112,21 +113,22 @@ class Improving:
     ) -> tuple[Corrected | None, str]:
         if plain is None or plain.correction is None:
             return plain, "weights left to the converter: the model cannot be followed layer by layer"
-        summary, (calibrated,) = self._prepared(variant, (method,), "weights")
+        prepared, (calibrated,) = self._prepared(variant, (method,), "weights")
         target = self._quantized(variant, calibrated, "made")
         made = self._correct(variant, self._work(variant, "reference"), target) or Corrected()
         verdict = (
-            f"{summary}: mean SQNR {_decibels(made)}, {_decibels(plain)} without, on {judged_on(plain.correction)}"
+            f"{prepared.summary}: mean SQNR {_decibels(made)}, {_decibels(plain)} without, on "
+            f"{judged_on(plain.correction)}"
         )
         if not surely_closer(made.closeness_db, plain.closeness_db):
-            return plain, f"weights: refused, {verdict}"
+            return _with_layers(plain, map(_refused, prepared.layers)), f"weights: refused, {verdict}"
         atomic.write(file, target.read_bytes())
-        return made, f"weights: kept, {verdict}"
+        return _with_layers(made, prepared.layers), f"weights: kept, {verdict}"
 
     def _prepared(
         self, variant: Variant, methods: tuple[RangeMethod | None, ...], what: str
-    ) -> tuple[str, tuple[Path, ...]]:
-        """Float files with the variant's own way with weights and ranges by each method; what was done, in words."""
+    ) -> tuple[Prepared, tuple[Path, ...]]:
+        """Float files with the variant's own way with weights and ranges by each method; what was done."""
         targets = tuple(self._work(variant, f"{what}{number}") for number in range(len(methods)))
         prepare = Prepare(
             model=str(self.float32),
@@ -138,7 +140,7 @@ class Improving:
             dataset=self.dataset,
         )
         stage = f"preparing {what} of {variant.name}"
-        return self.children.runtime.ask(prepare, Prepared, stage, self._progress(stage)).summary, targets
+        return self.children.runtime.ask(prepare, Prepared, stage, self._progress(stage)), targets
 
     def _quantized(self, variant: Variant, calibrated: Path, part: str) -> Path:
         """A prepared file quantized."""
@@ -164,6 +166,16 @@ def _on_ranges(best: Corrected, judged: Correction) -> str:
         for name, value in zip(names, best.tried_db, strict=True)
     )
     return f"activation ranges by {names[best.chosen]}: mean SQNR on {judged_on(judged)}: {tried}"
+
+
+def _with_layers(made: Corrected, layers: Iterable[LayerCorrection]) -> Corrected:
+    if made.correction is None:
+        return made
+    return made.model_copy(update={"correction": made.correction.model_copy(update={"weights": tuple(layers)})})
+
+
+def _refused(layer: LayerCorrection) -> LayerCorrection:
+    return layer if layer.status == "skipped" else layer.model_copy(update={"status": "refused"})
 
 
 def _shown(method: RangeMethod) -> str:

@@ -28,7 +28,8 @@ from tflite_ptq.result import (
     SkippedSample,
     VariantResult,
 )
-from tflite_ptq.worker.messages import Audited, Calibrated, Converted, Corrected, Evaluation, Examined
+from tflite_ptq.worker.calibration_messages import Calibrated, Corrected, Examined
+from tflite_ptq.worker.messages import Audited, Converted, Evaluation
 
 
 class Journal:

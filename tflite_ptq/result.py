@@ -95,7 +95,8 @@ class DatasetInfo(Frozen):
 
 
 class LayerCorrection(Frozen):
-    """What became of one layer's correction, and why. ``layer`` is the name of its output tensor."""
+    """What became of a correction of one layer, of its bias or its weights, and why. ``layer`` is the name of its
+    output tensor."""
 
     layer: str
     op: str
@@ -108,7 +109,8 @@ class Correction(Frozen):
 
     SQNR of the outputs against float32 in dB, before a last softmax or logistic, mean over the ``held_back_samples``
     calibration samples, each judged by a correction that was not computed on it (``held_back`` false: too few to hold
-    any back, so all served twice); ``None`` where the outputs are identical to float32's.
+    any back, so all served twice); ``None`` where the outputs are identical to float32's. ``weights``: what the variant
+    asked for beside, which is kept or refused as a whole.
     """
 
     method: Literal["one-pass", "sequential"] | None
@@ -117,6 +119,7 @@ class Correction(Frozen):
     held_back_samples: int
     held_back: bool
     layers: tuple[LayerCorrection, ...]
+    weights: tuple[LayerCorrection, ...] = ()
 
 
 class Audit(Frozen):

@@ -27,9 +27,9 @@ from tflite_ptq.quantize.calibration.health import (
 from tflite_ptq.quantize.calibration.settling import Growth, settling, settling_finding
 from tflite_ptq.quantize.calibration.statistics import Gather, TensorStatistics
 from tflite_ptq.result import SkippedSample
+from tflite_ptq.worker.calibration_messages import MOST_EXAMINED, Calibrate, Calibrated, Prepare
 from tflite_ptq.worker.child import ReportProgress
 from tflite_ptq.worker.chosen import chosen_samples, spread
-from tflite_ptq.worker.messages import MOST_EXAMINED, Calibrate, Calibrated, Prepare
 
 _MOST_FOR_OUTLIERS = 32
 """Samples that say where nearly all values of an activation lie; how far the others reach, all samples say."""

@@ -25,10 +25,11 @@ from tflite_ptq.quantize.stock_ranges import stock_ranges
 from tflite_ptq.recipe.dataset import Dataset
 from tflite_ptq.recipe.schema import Variant
 from tflite_ptq.result import SkippedSample, TensorInfo
+from tflite_ptq.worker.calibration_messages import Settle, Settled
 from tflite_ptq.worker.child import ReportProgress, serve
 from tflite_ptq.worker.chosen import chosen_samples
 from tflite_ptq.worker.debug_messages import QuantizeParts
-from tflite_ptq.worker.messages import Convert, Converted, ConverterJob, Opened, OpenSource, Quantize, Settle, Settled
+from tflite_ptq.worker.messages import Convert, Converted, ConverterJob, Opened, OpenSource, Quantize
 
 _SEVERAL_OUTPUTS = frozenset({"SPLIT", "SPLIT_V", "UNPACK"})
 _ATTEMPTS = 5

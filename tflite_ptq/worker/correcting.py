@@ -19,8 +19,8 @@ from tflite_ptq.quantize.correction.samples import Sample
 from tflite_ptq.quantize.correction.yardstick import Yardstick
 from tflite_ptq.recipe.dataset import Dataset
 from tflite_ptq.result import Correction, LayerCorrection, TensorInfo
+from tflite_ptq.worker.calibration_messages import Correct, Corrected
 from tflite_ptq.worker.chosen import chosen_samples, spread
-from tflite_ptq.worker.messages import Correct, Corrected
 
 
 def correct(request: Correct) -> Corrected:

@@ -10,9 +10,9 @@ from tflite_ptq.data.finding import NAMED, Finding, counted
 from tflite_ptq.data.findings import findings
 from tflite_ptq.data.index import SampleRef
 from tflite_ptq.data.reader import Reader, stream
+from tflite_ptq.worker.calibration_messages import Examine, Examined
 from tflite_ptq.worker.chosen import chosen_samples, spread
 from tflite_ptq.worker.looking import scales_itself
-from tflite_ptq.worker.messages import Examine, Examined
 
 _MOST_CALIBRATION = 1000
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tflite_ptq.result import Frozen
 from tflite_ptq.worker.auditing import audit_file
 from tflite_ptq.worker.calibrating import calibrate
+from tflite_ptq.worker.calibration_messages import Calibrate, Correct, Examine, Prepare
 from tflite_ptq.worker.child import ReportProgress
 from tflite_ptq.worker.comparing import compare_layers, compare_outputs
 from tflite_ptq.worker.correcting import correct
@@ -12,16 +13,7 @@ from tflite_ptq.worker.debug_messages import CompareLayers, CompareOutputs
 from tflite_ptq.worker.examining import examine
 from tflite_ptq.worker.init_messages import LookAt
 from tflite_ptq.worker.looking import first_sample, look_at
-from tflite_ptq.worker.messages import (
-    AuditFile,
-    Calibrate,
-    Correct,
-    Evaluate,
-    Examine,
-    FirstSample,
-    Prepare,
-    WorkingJob,
-)
+from tflite_ptq.worker.messages import AuditFile, Evaluate, FirstSample, WorkingJob
 from tflite_ptq.worker.preparing import prepare
 
 
