@@ -1,4 +1,4 @@
-"""Float operators without an integer kernel, written with operators that have one.
+"""Float operators without an integer kernel that is right, written with operators that have one.
 
 The same arithmetic, so the float model's outputs change by rounding alone, and a quantizer makes integers of all of it.
 Keras's normalizations hold NEG (layer), SQUARE (group, RMS, unit) and SQUARED_DIFFERENCE.
@@ -9,6 +9,8 @@ Keras's normalizations hold NEG (layer), SQUARE (group, RMS, unit) and SQUARED_D
 ``SQUARED_DIFFERENCE(x, y)``  ``d * d`` of ``d = x - y``
 ``HARD_SWISH(x)``             ``x * (relu6(x + 3) * (1 / 6))``
 ``ELU(x)``                    ``p + (exp(x - p) + -1)`` of ``p = relu(x)``
+``MINIMUM(x, y)``             ``x - relu(x - y)``
+``SUM(x)`` of n values        ``mean(x) * n``
 ============================  ==========================================
 """
 
@@ -68,8 +70,16 @@ class _Writing:
         return self._adding.constant(np.array(value, np.float32))
 
     def limits(self, tensor: int) -> Limits:
-        found = self._graph.tensors[tensor].quantization
-        return float(found.min[0]), float(found.max[0])
+        whole = self._graph.tensors[tensor]
+        stored = self._adding.model.buffers[whole.buffer].data
+        if stored is not None:
+            values = np.asarray(stored, np.uint8).view(np.float32)
+            return float(values.min()), float(values.max())
+        return float(whole.quantization.min[0]), float(whole.quantization.max[0])
+
+    def shape(self, tensor: int) -> tuple[int, ...]:
+        found = self._graph.tensors[tensor].shape
+        return () if found is None else tuple(map(int, found))
 
     def between(self, output: int, part: str, limits: Limits) -> int:
         """A tensor of the shape of ``output`` with values within ``limits``."""
@@ -95,6 +105,7 @@ _OPTIONS = {
     "SUB": "SubOptions",
     "MUL": "MulOptions",
     "EXP": "ExpOptions",
+    "MEAN": "ReducerOptions",
 }
 
 
@@ -147,10 +158,29 @@ def _elu(writing: _Writing, x: int, output: int) -> list[Any]:
     ]
 
 
+def _minimum(writing: _Writing, x: int, y: int, output: int) -> list[Any]:
+    gap = writing.between(output, "gap", (0, max(writing.limits(x)[1] - writing.limits(y)[0], 0)))
+    above = writing.operator("SUB", x, y, gap)
+    above.builtinOptions.fusedActivationFunction = schema.ActivationFunctionType.RELU
+    return [above, writing.operator("SUB", x, gap, output)]
+
+
+def _sum(writing: _Writing, x: int, axes: int, output: int) -> list[Any]:
+    before, after = writing.shape(x), writing.shape(output)
+    values = math.prod(before) / math.prod(after)
+    low, high = writing.limits(output)
+    mean = writing.between(output, "mean", (low / values, high / values))
+    averaged = writing.operator("MEAN", x, axes, mean)
+    averaged.builtinOptions.keepDims = len(before) == len(after)
+    return [averaged, writing.operator("MUL", mean, writing.constant(values), output)]
+
+
 _SUBSTITUTES: dict[str, Callable[..., list[Any]]] = {
     "NEG": _neg,
     "SQUARE": _square,
     "SQUARED_DIFFERENCE": _squared_difference,
     "HARD_SWISH": _hard_swish,
     "ELU": _elu,
+    "MINIMUM": _minimum,
+    "SUM": _sum,
 }

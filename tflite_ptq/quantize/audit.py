@@ -13,6 +13,7 @@ _READS_ONLY_SHAPE = frozenset({"SHAPE", "RANK"})
 _HYBRID_WEIGHTS = frozenset({"int4", "int8", "uint8"})
 """Of weights that a hybrid kernel takes."""
 _QUANTIZED_DTYPES = frozenset({"int8", "uint8", "int16"})
+SELECTS = frozenset({"SELECT", "SELECT_V2"})
 _NAMED_AT_MOST = 20
 
 
@@ -44,6 +45,17 @@ def hybrid_ops(description: ModelDescription) -> tuple[str, ...]:
         _named(op)
         for op in _float_operators(description)
         if any(tensor and tensor.constant and tensor.scale and tensor.dtype in _HYBRID_WEIGHTS for tensor in op.inputs)
+    )
+
+
+def ill_scaled(description: ModelDescription) -> tuple[str, ...]:
+    """The SELECT operators that copy a quantized value to an output of another scale, as ``Audit.float_ops``: LiteRT's
+    kernels do not rescale it, so it means another number there."""
+    return tuple(
+        _named(op)
+        for subgraph in description.subgraphs
+        for op in subgraph.operators
+        if op.name in SELECTS and len({tensor.scale for tensor in (*op.inputs[1:], *op.outputs) if tensor}) > 1
     )
 
 

@@ -14,12 +14,17 @@ from tensorflow.lite.python.optimize import calibrator
 
 from tflite_ptq.errors import ConversionError
 from tflite_ptq.model.editing import Editable
+from tflite_ptq.quantize.audit import SELECTS
 from tflite_ptq.quantize.convert import explain
 from tflite_ptq.recipe.schema import Variant
 
 _NEVER_INTEGER = frozenset({"NEG", "SQUARE", "ELU"})
-_WITHOUT_KERNEL = {"int8": _NEVER_INTEGER, "int16x8": _NEVER_INTEGER | {"SQUARED_DIFFERENCE", "HARD_SWISH"}}
-"""By scheme, what TensorFlow 2.21 leaves in float or LiteRT 2.3 cannot run, and other operators can compute."""
+_WITHOUT_KERNEL = {
+    "int8": _NEVER_INTEGER,
+    "int16x8": _NEVER_INTEGER | {"SQUARED_DIFFERENCE", "HARD_SWISH", "MINIMUM", "SUM"},
+}
+"""By scheme, what TensorFlow 2.21 leaves in float or LiteRT 2.3 cannot run, and other operators can compute. TensorFlow
+quantizes an int16 SUM's output by its input's scale, and one side of a MINIMUM by the other's."""
 
 
 def with_integer_kernels(calibrated: Editable, variant: Variant) -> tuple[bytes, tuple[str, ...]]:
@@ -63,8 +68,26 @@ def quantize(calibrated: bytes, variant: Variant, excluded: Collection[str] = ()
 def _with_ranges_for_16_bits(calibrated: bytes) -> bytes:
     """The quantizer for int16 activations asks a range of every input, and has no use for that of an integer. To what
     is always zero, such as a recurrent layer's first state, it gives the scale 0, on which LiteRT's kernels abort; any
-    range holds a zero exactly."""
+    range holds a zero exactly. What a SELECT copies it does not rescale: one range has to hold all that it joins."""
     model = Editable(calibrated)
     asked = [i for i in model.inputs if model.dtype(i) != "float32"]
     asked += [i for i in model.activations() if model.limits(i) == (0.0, 0.0)]
-    return model.with_ranges(dict.fromkeys(asked, (0.0, 1.0))) if asked else calibrated
+    ranges = {**_joined_by_select(model), **dict.fromkeys(asked, (0.0, 1.0))}
+    return model.with_ranges(ranges) if ranges else calibrated
+
+
+def _joined_by_select(model: Editable) -> dict[int, tuple[float, float]]:
+    """The ranges of what SELECT operators read and write, widened to be the same for all of one operator."""
+    joins = [(*node.inputs[1:], *node.outputs) for node in model.nodes() if node.name in SELECTS]
+    found: dict[int, tuple[float, float]] = {}
+    for tensor in {tensor for join in joins for tensor in join}:
+        limits = model.limits(tensor)
+        if limits is not None:
+            found[tensor] = limits
+    for _ in joins:  # what one joins another may read
+        for join in joins:
+            spans = [found[tensor] for tensor in join if tensor in found]
+            if spans:
+                whole = min(span[0] for span in spans), max(span[1] for span in spans)
+                found.update({tensor: whole for tensor in join if tensor in found})
+    return found

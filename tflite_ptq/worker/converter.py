@@ -17,7 +17,7 @@ from tflite_ptq.errors import ConversionError
 from tflite_ptq.model.editing import Editable
 from tflite_ptq.model.flatbuffer import describe
 from tflite_ptq.model.source import export
-from tflite_ptq.quantize.audit import audit
+from tflite_ptq.quantize.audit import audit, ill_scaled
 from tflite_ptq.quantize.convert import Representative, Sample, convert, no_integer_kernel
 from tflite_ptq.quantize.exclude import excluded_outputs
 from tflite_ptq.quantize.integer import quantize, with_integer_kernels
@@ -82,6 +82,7 @@ def _convert(request: Convert, progress: ReportProgress) -> Converted:
                 break
         if variant is not None:
             _refuse_float(variant, left)
+            _refuse_ill_scaled(part, variant)
     if calibration is None:
         return Converted()
     return Converted(skipped=tuple(calibration.skipped), calibration_s=calibration.seconds)
@@ -99,6 +100,7 @@ def _quantize(request: Quantize) -> Converted:
             if not _by_chance(left):
                 break
         _refuse_float(variant, left)
+        _refuse_ill_scaled(part, variant)
     return Converted(substituted=substituted)
 
 
@@ -121,6 +123,16 @@ def _refuse_float(variant: Variant, left: tuple[str, ...]) -> None:
     """The converter leaves operators without an integer kernel in float without a word, even when told not to."""
     if left and not variant.float_fallback and not variant.exclude:
         raise ConversionError(f"{variant.name}: {no_integer_kernel(list(left))}")
+
+
+def _refuse_ill_scaled(file: Path, variant: Variant) -> None:
+    """TensorFlow 2.21 makes such files for int16 activations."""
+    wrong = ill_scaled(describe(file)) if variant.needs_calibration else ()
+    if wrong:
+        raise ConversionError(
+            f"{variant.name}: TFLiteConverter gives the operands of {', '.join(wrong)} other scales than the output in "
+            f"{variant.scheme}, which makes its values wrong; use another scheme, or replace the layer"
+        )
 
 
 def _refuse_control_flow(yardstick: Path, variant: Variant) -> None:
