@@ -194,6 +194,25 @@ GOOD = images(24)
         ),
         ([array.reshape(1, -1) for array in GOOD], None, False, []),  # features, not pixels
         (
+            [np.array([[place, 30]]) for place in range(24)],
+            [np.array([[place + 1, 49]]) for place in range(24)],
+            None,
+            [
+                "info: input 'x': values beyond the calibration range in 24 of the 24 evaluation samples, by up to "
+                "63.3% of its width (calibration 0..30, evaluation 1..49); calibration never met such values"
+            ],
+        ),
+        (
+            [np.full((1, 3), 2, np.float32) for _ in range(20)],
+            [np.array([[0, 2, place]], np.float32) for place in range(3, 24)],
+            None,
+            [
+                "warning: one value throughout in 20 of 20 calibration samples, 0 of them zero",
+                "warning: input 'x': values beyond the calibration range in 21 of the 21 evaluation samples, which has "
+                "no width (calibration 2..2, evaluation 0..23); such values are clipped",
+            ],
+        ),
+        (
             [*GOOD, *images(2, 0, 1, 4)],
             None,
             True,

@@ -34,6 +34,9 @@ def row(*values: float) -> np.ndarray:
     ("name", "output", "label", "expected"),
     [
         ("top1", row(0.1, 0.7, 0.2), 1, 1.0),
+        ("top1", np.array([[3]], np.int64), 3, 1.0),  # of an arg max in the model: the class itself
+        ("top1", np.array([3], np.int32), 1, 0.0),
+        ("f1", np.array([[4]], np.uint8), 1, 4.0),
         ("top1", row(0.1, 0.7, 0.2), 2, 0.0),
         ("top1", row(0.5, 0.5), 0, 1.0),  # a tie goes to the lower index
         ("top1", row(0.5, 0.5), 1, 0.0),
@@ -258,3 +261,10 @@ def test_a_resample_that_the_function_refuses_is_left_out() -> None:
     assert found.resampled is not None
     missing = np.isnan(found.resampled).mean()
     assert missing == pytest.approx(0.9**10, abs=0.12)
+
+
+def test_one_class_ranks_no_others() -> None:
+    with pytest.raises(
+        MeasurementError, match="metric top5: the output is one class and ranks none behind it; use top1"
+    ):
+        sample_score(metric("top5"), np.array([[3]], np.int64), 3, None, "s")

@@ -19,6 +19,14 @@ def chosen(scores: Reals) -> Classes:
     return np.asarray(scores.argmax(axis=1), np.int64)
 
 
+def told(outputs: NDArray[np.generic]) -> Classes | None:
+    """The class of each sample (n,) where ``outputs`` (n, ...) hold one integer each, as an arg max does; ``None`` for
+    any other output."""
+    if outputs.dtype.kind not in "iu" or outputs.size != len(outputs):
+        return None
+    return outputs.reshape(-1).astype(np.int64)
+
+
 def margins(scores: Reals, classes: Classes, labels: Classes) -> Reals:
     """The score of ``classes`` minus that of ``labels``, both (N,) and in range, for ``scores`` (N, K): (N,).
 

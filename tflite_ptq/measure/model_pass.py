@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tflite_ptq.data.index import SampleRef
 from tflite_ptq.errors import MeasurementError
 from tflite_ptq.measure import fidelity
+from tflite_ptq.measure.classes import told
 from tflite_ptq.model.interpreter import Runner
 from tflite_ptq.recipe.metric import CLASS_METRICS, Metric
 
@@ -85,6 +86,8 @@ class ModelPass:
         except MeasurementError:
             return None
         output = self.outputs[name]
+        if told(output) is not None:
+            return None
         if top is None and not (fidelity.scores_classes(output.shape[1:]) and reconstructed(samples, output) is None):
             return None
         scores = self.reals[name]

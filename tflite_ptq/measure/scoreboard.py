@@ -222,7 +222,9 @@ def _compare(sheet: Sheet, one: ModelPass, at: slice, samples: Mapping[str, Arra
         sheet.columns.put(_NOISE + name, at, powers)
     first = reference.outputs[reference.output_names[0]]
     # An output of the input's own shape reconstructs it: its largest value is no class.
-    if fidelity.scores_classes(first.shape[1:]) and reconstructed(samples, first) is None:
+    if classes.told(first) is not None:
+        sheet.columns.put(_AGREES, at, (wanted[0] == got[0]).reshape(len(first)))
+    elif fidelity.scores_classes(first.shape[1:]) and reconstructed(samples, first) is None:
         sheet.columns.put(_AGREES, at, wanted[0].argmax(axis=1) == got[0].argmax(axis=1))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tflite_ptq.errors import DataError, MeasurementError
-from tflite_ptq.measure.classes import chosen
+from tflite_ptq.measure.classes import chosen, told
 
 Array = NDArray[np.generic]
 Label = Union[int, float, None]
@@ -21,12 +21,16 @@ def hits(name: str, outputs: Array, labels: Sequence[Label], samples: Sequence[s
     """1.0 for a hit and 0.0 for a miss, (n,), of ``name`` (``top1`` or ``top5``) on ``outputs`` (n, 1, ..., K).
 
     Among equal scores the lower index comes first, as with arg max; quantized scores tie often. One score a sample is
-    the probability of class 1. Raises ``DataError`` for a label that is missing or out of range (the first in order),
-    ``MeasurementError`` for outputs that are no scores of k classes.
+    the probability of class 1, one integer a sample is the class. Raises ``DataError`` for a label that is missing or
+    out of range (the first in order), ``MeasurementError`` for outputs that are no scores of k classes.
     """
+    best, indices = TOP[name], told(outputs)
+    if indices is not None:
+        if best > 1:
+            raise MeasurementError(f"metric {name}: the output is one class and ranks none behind it; use top1")
+        return np.asarray(indices == _any_classes(labels, samples), np.float64)
     scores = _class_scores(name, outputs)
     count = scores.shape[1]
-    best = TOP[name]
     if best > count:
         raise MeasurementError(f"metric {name}: the output has only {count} classes; use top1")
     classes = _classes(labels, count, samples)
@@ -41,6 +45,10 @@ def hits(name: str, outputs: Array, labels: Sequence[Label], samples: Sequence[s
 def predictions(name: str, outputs: Array, labels: Sequence[Label], samples: Sequence[str]) -> NDArray[np.float64]:
     """The class chosen for each sample, (n,), where ``hits`` would say whether it is the labelled one; the same
     errors."""
+    indices = told(outputs)
+    if indices is not None:
+        _any_classes(labels, samples)
+        return indices.astype(np.float64)
     scores = _class_scores(name, outputs)
     _classes(labels, scores.shape[1], samples)
     return chosen(scores).astype(np.float64)
@@ -59,6 +67,11 @@ def _class_scores(name: str, outputs: Array) -> NDArray[np.float64]:
 
 def _classes(labels: Sequence[Label], count: int, samples: Sequence[str]) -> NDArray[np.int64]:
     return np.array([class_of(label, max(count, 2), sample) for label, sample in zip(labels, samples, strict=True)])
+
+
+def _any_classes(labels: Sequence[Label], samples: Sequence[str]) -> NDArray[np.int64]:
+    """Of a model that does not say how many classes it knows."""
+    return np.array([class_index(label, sample) for label, sample in zip(labels, samples, strict=True)])
 
 
 def class_index(label: Label, sample: str) -> int:

@@ -49,7 +49,12 @@ def _notes(variant: VariantResult) -> Iterator[str]:
             f"{delegate} left {sum((latency.left_ops or {}).values())} of {latency.total_ops} operators to plain "
             f"kernels: {counts(latency.left_ops)}"
         )
-    if variant.fidelity is not None and variant.fidelity.exact:
+    if variant.fidelity is not None and variant.fidelity.exact and variant.scheme == "dynamic":
+        yield (
+            "no weights were quantized, so every output is identical to float32's: TFLiteConverter leaves tensors of "
+            "fewer than 1,024 values in float"
+        )
+    elif variant.fidelity is not None and variant.fidelity.exact:
         yield "every output is identical to float32's"
     elif variant.fidelity is not None and variant.fidelity.outputs_sqnr_db:
         apart = ", ".join(f"{name} {closeness(db)}" for name, db in variant.fidelity.outputs_sqnr_db.items())
