@@ -8,7 +8,7 @@ import pytest
 from tiny_tflite import INT8, File, Graph, Op, Sig, T, int8_dense
 
 from tflite_ptq.model.flatbuffer import describe
-from tflite_ptq.quantize.audit import audit, findings, hybrid_ops
+from tflite_ptq.quantize.audit import audit, findings, hybrid_ops, unscaled
 from tflite_ptq.recipe.schema import Variant
 from tflite_ptq.result import Audit
 
@@ -157,3 +157,26 @@ FINDINGS: list[tuple[Audit, dict[str, object], list[str]]] = [
 @pytest.mark.parametrize(("found", "asked", "expected"), FINDINGS)
 def test_findings(found: Audit, asked: dict[str, object], expected: list[str]) -> None:
     assert list(findings(found, Variant.model_validate(asked))) == expected
+
+
+@pytest.mark.parametrize("used_twice", [False, True])
+def test_integers_cast_on_their_way_in(used_twice: bool, tmp_path: Path) -> None:
+    """uint8 images of a model with a Rescaling: as a float input is quantized; not where float uses the values, too."""
+    tensors = [T("image", "UINT8", (1, 4)), T("real", shape=(1, 4)), T("y", shape=(1, 4)), T("abs", shape=(1, 4))]
+    tensors += [T(name, "INT8", (1, 4), scale=[0.5], zero_point=[0]) for name in ("q", "r")]
+    ops = [Op("CAST", ["image"], ["real"]), Op("QUANTIZE", ["real"], ["q"]), Op("RELU", ["q"], ["r"])]
+    ops += [Op("DEQUANTIZE", ["r"], ["y"]), *([Op("ABS", ["real"], ["abs"])] if used_twice else [])]
+    outputs = ["y", "abs"] if used_twice else ["y"]
+    description = describe(File([Graph(tensors, ["image"], outputs, ops)]).write(tmp_path / "m.tflite"))
+    found = audit(description)
+    assert found.float_ops == (("CAST (real)", "QUANTIZE (q)", "ABS (abs)") if used_twice else ())
+    assert unscaled(description) == {"image"}
+
+
+def test_an_integer_input_of_the_models_own() -> None:
+    found = made("uint8", "float32")
+    assert findings(found, Variant(scheme="int8", name="v"), {"i"}) == ()
+    (finding,) = findings(found, Variant(scheme="int8", name="v"))
+    assert finding == "Input 'i' is uint8, but float32 was asked for."
+    asked = findings(made("uint8", "int8"), Variant(scheme="int8", name="v", io="int8"), {"i"})
+    assert asked == ("Input 'i' is uint8, but int8 was asked for.",)

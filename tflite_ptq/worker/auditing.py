@@ -13,7 +13,7 @@ from tflite_ptq.data.reader import Reader
 from tflite_ptq.errors import MeasurementError
 from tflite_ptq.model.flatbuffer import describe
 from tflite_ptq.model.interpreter import Runner
-from tflite_ptq.quantize.audit import audit, findings
+from tflite_ptq.quantize.audit import audit, findings, unscaled
 from tflite_ptq.recipe.schema import Variant
 from tflite_ptq.result import TensorInfo
 from tflite_ptq.worker.chosen import chosen_samples
@@ -23,7 +23,8 @@ from tflite_ptq.worker.messages import Audited, AuditFile
 def audit_file(request: AuditFile) -> Audited:
     """The audit and, for a variant, what it finds. Raises ``MeasurementError`` where an output is not finite."""
     path = Path(request.model)
-    found = audit(describe(path))
+    description = describe(path)
+    found = audit(description)
     runner = Runner(path, "xnnpack", 1)
     sample, place = _one_sample(request, runner)
     outputs = runner.run(sample)
@@ -32,7 +33,9 @@ def audit_file(request: AuditFile) -> Audited:
             raise MeasurementError(
                 f"{request.name}: output '{output}' holds NaN or infinity on {place}; {_cure(request.variant)}"
             )
-    return Audited(audit=found, findings=findings(found, request.variant) if request.variant else ())
+    if request.variant is None:
+        return Audited(audit=found, findings=())
+    return Audited(audit=found, findings=findings(found, request.variant, unscaled(description)))
 
 
 def _cure(variant: Variant | None) -> str:
