@@ -251,3 +251,14 @@ def test_a_select_of_several_scales_is_told(tmp_path: Path) -> None:
     tensors += [T("b", "INT16", (4,), scale=[0.1], zero_point=[0]), T("y", "INT16", (4,), scale=[0.2], zero_point=[0])]
     graph = Graph(tensors, ["c", "a", "b"], ["y"], [Op("SELECT_V2", ["c", "a", "b"], ["y"])])
     assert ill_scaled(describe(File([graph]).write(tmp_path / "s.tflite"))) == ("SELECT_V2 (y)",)
+
+
+@pytest.mark.parametrize(("signature", "written"), [((-1, 4), True), ((1, -1), False)])
+def test_a_sum_of_an_unknown_number_of_values_is_left(signature: list[int], written: bool, tmp_path: Path) -> None:
+    tensors = [T("x", shape=(1, 4)), T("out", shape=(1,))]
+    tensors += [T("axes", "INT32", (1,), np.array([1], np.int32).tobytes())]
+    graph = Graph(tensors, ["x"], ["out"], [Op("SUM", ["x", "axes"], ["out"])])
+    tiny = Editable(File([graph]).write(tmp_path / "sum.tflite").read_bytes())
+    tiny._graph.tensors[0].shapeSignature = list(signature)
+    ranged = tiny.with_ranges({index: (0.0, 9.0) for name, index in tiny.named().items() if name != "axes"})
+    assert Editable(ranged).substituting(["SUM"])[1] == (("SUM",) if written else ())

@@ -53,6 +53,12 @@ def with_substitutes(model: Any, chosen: Mapping[int, str]) -> Any:
     return adding.model
 
 
+def has_known_sizes(tensor: Any) -> bool:
+    """Whether the file tells a tensor's sizes, an open batch aside, which is run as 1: how many values a SUM adds."""
+    signature = tensor.shapeSignature
+    return signature is None or all(size >= 0 for size in signature[1:])
+
+
 def _forget_unused(model: Any) -> None:
     """The quantizer's interpreter asks a float kernel for every kind of operator that is named, used or not."""
     used = {operator.opcodeIndex for graph in model.subgraphs for operator in graph.operators}
