@@ -11,6 +11,13 @@ import numpy as np
 import pytest
 from conftest import Command
 from float_chain import RELU, Chain, Dense
+from identity_model import identity
+
+from tflite_ptq.recipe.dataset import Dataset, Percentile
+from tflite_ptq.recipe.schema import Variant
+from tflite_ptq.result import TensorInfo
+from tflite_ptq.worker.calibration_messages import Prepare
+from tflite_ptq.worker.preparing import prepare
 
 RNG = np.random.default_rng(4)
 
@@ -66,3 +73,25 @@ def test_each_layer_has_its_verdict(
     for file in ("report.md", "report.html"):
         text = (tmp_path / "out/t" / file).read_text(encoding="utf-8")
         assert "it stays in float" in text and "balanced with t1" in text
+
+
+def test_what_narrower_ranges_clip_is_told_of_each(tmp_path: Path) -> None:
+    """Of |x|, evenly in 0..1, a percentile of 90 keeps 0..0.9; half a step of 255 counts as within."""
+    for name in ("cal", "eval"):
+        (tmp_path / name).mkdir()
+        for place in range(20):
+            np.save(tmp_path / name / f"{place:02}.npy", RNG.permutation(np.linspace(0, 1, 1000)).astype(np.float32))
+    data = {"calibration": {"path": str(tmp_path / "cal")}, "evaluation": {"path": str(tmp_path / "eval")}}
+    request = Prepare(
+        model=str(identity(tmp_path / "m.tflite", (1, 1000))),
+        variant=Variant.model_validate({"scheme": "int8"}),
+        methods=("mse", Percentile(percentile=90)),
+        targets=(str(tmp_path / "mse.tflite"), str(tmp_path / "percentile.tflite")),
+        reference=str(tmp_path / "reference.tflite"),
+        inputs=(TensorInfo(name="x", shape=(1, 1000), dtype="float32"),),
+        dataset=Dataset.model_validate({"format": {"type": "npy"}, **data}),
+    )
+    by_mse, by_percentile = prepare(request, lambda done, total: None).saturation
+    assert by_mse == ""
+    assert by_percentile.startswith("2 activations saturate on evaluation samples, up to 9.8")  # 10 % less 0.9 / 510
+    assert by_percentile.endswith("or on a wider range (method minmax)")

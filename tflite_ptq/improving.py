@@ -42,6 +42,8 @@ class Improving:
     converting: ThreadPoolExecutor
     _prepared_ranges: list[Path] = field(default_factory=list)
     """The same for every variant, so they are found once."""
+    _saturation: list[str] = field(default_factory=list)
+    """What evaluation samples leave of each."""
 
     def improve(self, variant: Variant, file: Path, *, calibrated: bool) -> tuple[Corrected | None, tuple[str, ...]]:
         """Leaves the best of what was tried in ``file``; ``calibrated``: its ranges are those of our own calibrator.
@@ -55,6 +57,8 @@ class Improving:
         if others and best is not None and best.correction is not None:
             method = (None, *RANGE_METHODS)[best.chosen]
             notes.append(_on_ranges(best, best.correction))
+            if best.chosen and self._saturation[best.chosen - 1]:
+                notes.append(self._saturation[best.chosen - 1])
         if not variant.weighting.plain:
             best, note = self._with_weights(variant, best, method, file)
             notes.append(note)
@@ -101,8 +105,9 @@ class Improving:
         """The variant by each of the other methods, quantized and not corrected."""
         unweighted = variant.model_copy(update={"weights": Weights()})
         if not self._prepared_ranges:
-            _, prepared = self._prepared(unweighted, RANGE_METHODS, "ranges")
-            self._prepared_ranges.extend(prepared)
+            prepared, targets = self._prepared(unweighted, RANGE_METHODS, "ranges")
+            self._prepared_ranges.extend(targets)
+            self._saturation.extend(prepared.saturation)
         return tuple(
             self._quantized(unweighted, calibrated, f"by{number}")
             for number, calibrated in enumerate(self._prepared_ranges)

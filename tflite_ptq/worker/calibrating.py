@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tflite_ptq import atomic
+from tflite_ptq.data.finding import Finding
 from tflite_ptq.data.index import SampleRef
 from tflite_ptq.data.reader import Reader, stream
 from tflite_ptq.measure.environment import cores
@@ -59,11 +60,6 @@ def calibrate(request: Calibrate, progress: ReportProgress) -> Calibrated:
     ranges, faults = ranges_of({model.name(tensor): one for tensor, one in statistics.items()}, settings)
     found = {tensor: ranges[model.name(tensor)] for tensor in statistics}
     limits = {tensor: (one.min, one.max) for tensor, one in found.items()}
-    evaluation = spread(chosen_samples(request.dataset).evaluation, MOST_EXAMINED)
-    reader = Reader(request.dataset, request.inputs)
-    others = (
-        [sample[name] for name in names] for _, sample in stream(reader, evaluation, "skip", lambda ref, reason: None)
-    )
     settled = settling(growth)
     seen = statistics
     if not histograms:
@@ -71,7 +67,7 @@ def calibrate(request: Calibrate, progress: ReportProgress) -> Calibrated:
         seen, _ = gathered(model, names, request, some, True, lambda ref, reason: None, lambda done, total: None)
     findings = (
         *((settling_finding(settled),) if settled is not None else ()),
-        *(saturated(clipped_on(model, limits, others), narrowed=histograms) if evaluation else ()),
+        *saturating(model, names, request, limits, narrowed=histograms),
         *ill_matched(concatenations(model, limits)),
         *extreme(outliers(_observed(model, statistics, seen))),
     )
@@ -85,6 +81,24 @@ def calibrate(request: Calibrate, progress: ReportProgress) -> Calibrated:
         else (),
         refused=refused[0] if refused else None,
     )
+
+
+def saturating(
+    model: Editable,
+    names: Sequence[str],
+    request: Calibrate | Prepare,
+    limits: Mapping[int, tuple[float, float]],
+    *,
+    narrowed: bool,
+) -> tuple[Finding, ...]:
+    """What evaluation samples leave of the ranges; ``narrowed`` as ``saturated`` takes it."""
+    evaluation = spread(chosen_samples(request.dataset).evaluation, MOST_EXAMINED)
+    if not evaluation:
+        return ()
+    reader = Reader(request.dataset, request.inputs)
+    samples = stream(reader, evaluation, "skip", lambda ref, reason: None)
+    found = clipped_on(model, limits, ([sample[name] for name in names] for _, sample in samples))
+    return saturated(found, narrowed=narrowed)
 
 
 def _decisive(taken: Sequence[SampleRef], statistics: Mapping[int, TensorStatistics]) -> tuple[str, ...]:

@@ -99,9 +99,11 @@ class Prepare(Frozen):
 
 
 class Prepared(Frozen):
-    """What was done to the weights, in words and layer by layer."""
+    """What was done to the weights, in words and layer by layer; where nothing was, what evaluation samples leave of
+    the ranges of each target, a sentence or none."""
 
     summary: str
+    saturation: tuple[str, ...] = ()
     layers: tuple[LayerCorrection, ...] = ()
 
 

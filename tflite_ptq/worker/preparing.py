@@ -17,7 +17,7 @@ from tflite_ptq.quantize.exclude import excluded_outputs
 from tflite_ptq.quantize.weights.apply import LayerChange, prepare_weights
 from tflite_ptq.quantize.weights.equalization import Equalization, equalize
 from tflite_ptq.result import LayerCorrection
-from tflite_ptq.worker.calibrating import gathered
+from tflite_ptq.worker.calibrating import gathered, saturating
 from tflite_ptq.worker.calibration_messages import Prepare, Prepared
 from tflite_ptq.worker.child import ReportProgress
 from tflite_ptq.worker.chosen import chosen_samples, spread
@@ -56,11 +56,14 @@ def prepare(request: Prepare, progress: ReportProgress) -> Prepared:
         said += [f"{count} layers: {what}" for what, count in sorted(done.items())]
         layers += map(_changed, changes)
     by_name = {model.name(tensor): one for tensor, one in statistics.items()}
+    told: list[str] = []
     for one, target in zip(asked, request.targets, strict=True):
         ranges, _ = ranges_of(by_name, one)
         limits = {t: (ranges[model.name(t)].min, ranges[model.name(t)].max) for t in statistics}
+        if weights.plain:
+            told.append("".join(map(str, saturating(model, names, request, limits, narrowed=True))))
         atomic.write(Path(target), model.with_ranges(limits))
-    return Prepared(summary="; ".join(said), layers=tuple(layers))
+    return Prepared(summary="; ".join(said), layers=tuple(layers), saturation=tuple(told))
 
 
 def _balanced(model: Editable, done: Equalization) -> Iterator[LayerCorrection]:
