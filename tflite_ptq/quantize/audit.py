@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator
 
-from tflite_ptq.model.description import FLOAT_DTYPES, ModelDescription, Operator, Subgraph, Tensor
+from tflite_ptq.model.description import FLOAT_DTYPES, ModelDescription, Operator, Subgraph
 from tflite_ptq.recipe.schema import INTEGER_SCHEMES, Variant
 from tflite_ptq.result import Audit
 
@@ -21,9 +21,8 @@ def audit(description: ModelDescription) -> Audit:
     """The dtypes of inputs and outputs, the operators by name, and those that compute in floating point.
 
     An operator computes in float when any of its inputs or outputs that is not a constant is float. Not counted:
-    QUANTIZE from a float input and DEQUANTIZE to a float output of the model; CAST of an integer input (uint8 images,
-    say) on its way to such a QUANTIZE; DEQUANTIZE of a constant (its consumers are counted instead); SHAPE and RANK,
-    which read no values. ``fully_integer`` means that no operator
+    QUANTIZE from a float input and DEQUANTIZE to a float output of the model; DEQUANTIZE of a constant (its
+    consumers are counted instead); SHAPE and RANK, which read no values. ``fully_integer`` means that no operator
     computes in float; float inputs and outputs show in ``input_dtypes`` and ``output_dtypes``.
     """
     float_ops = tuple(map(_named, _float_operators(description)))
@@ -66,32 +65,20 @@ def _named(op: Operator) -> str:
 
 def _float_operators(description: ModelDescription) -> Iterator[Operator]:
     for index, subgraph in enumerate(description.subgraphs):
-        fed = _fed(subgraph) if index in description.entry_points else frozenset()
-        read = subgraph.outputs if index in description.entry_points else ()
         for op in subgraph.operators:
-            if _computes_in_float(op, fed, read):
+            if _computes_in_float(op, subgraph, entry_point=index in description.entry_points):
                 yield op
 
 
-def _fed(subgraph: Subgraph) -> frozenset[Tensor]:
-    """The inputs, and what they are cast to where nothing but QUANTIZE reads it."""
-    cast = {op.outputs[0] for op in subgraph.operators if op.name == "CAST" and op.inputs[0] in subgraph.inputs}
-    elsewhere = {tensor for op in subgraph.operators if op.name != "QUANTIZE" for tensor in op.inputs}
-    return frozenset((*subgraph.inputs, *(cast - elsewhere - set(subgraph.outputs))))
-
-
-def _computes_in_float(op: Operator, fed: Collection[Tensor], read: Collection[Tensor]) -> bool:
-    """``fed`` and ``read``: the tensors at the model's ends."""
+def _computes_in_float(op: Operator, subgraph: Subgraph, *, entry_point: bool) -> bool:
     if op.name in _READS_ONLY_SHAPE:
         return False
     inputs = [tensor for tensor in op.inputs if tensor is not None]
     if op.name == "DEQUANTIZE" and all(tensor.constant for tensor in inputs):
         return False
-    if op.name == "QUANTIZE" and all(tensor in fed for tensor in inputs):
+    if entry_point and op.name == "QUANTIZE" and all(tensor in subgraph.inputs for tensor in inputs):
         return False
-    if op.name == "CAST" and all(tensor in fed for tensor in (*inputs, *op.outputs)):
-        return False
-    if op.name == "DEQUANTIZE" and all(tensor in read for tensor in op.outputs):
+    if entry_point and op.name == "DEQUANTIZE" and all(tensor in subgraph.outputs for tensor in op.outputs):
         return False
     return any(tensor.floating and not tensor.constant for tensor in (*inputs, *op.outputs))
 
