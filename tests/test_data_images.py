@@ -5,23 +5,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from written_steps import steps
 
 from tflite_ptq.data.decode import decode, decode_image
 from tflite_ptq.data.index import SampleRef
 from tflite_ptq.data.preprocess import preprocess
 from tflite_ptq.data.reader import BadSample
 from tflite_ptq.errors import DataError
-from tflite_ptq.recipe.dataset import ImageFormat, Step
+from tflite_ptq.recipe.dataset import ImageFormat
 
 RAMP = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
 
 
 def ref(file: Path) -> SampleRef:
     return SampleRef(file=file, index=None, root=file.parent, label=None)
-
-
-def steps(*blocks: dict) -> tuple[Step, ...]:
-    return tuple(Step.model_validate(block) for block in blocks)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import pytest
 from conftest import Command
 from PIL import Image
 from tiny_tflite import File, Graph, Op, Sig, T
+from written_steps import steps
 
 from tflite_ptq.data import preprocess
 from tflite_ptq.data.placement import placement
@@ -20,14 +21,9 @@ from tflite_ptq.errors import DataError, MeasurementError
 from tflite_ptq.measure import coco_map, extras
 from tflite_ptq.measure.aggregates import statistic
 from tflite_ptq.measure.detections import detections
-from tflite_ptq.recipe.dataset import Step
 from tflite_ptq.recipe.metric import Metric
 
 MAP = Metric(name="coco_map")
-
-
-def steps(*written: dict[str, Any]) -> tuple[Step, ...]:
-    return tuple(Step.model_validate(step) for step in written)
 
 
 def ones(count: int) -> np.ndarray:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ from conftest import Command
 from identity_model import identity
 from PIL import Image
 from sklearn.metrics import jaccard_score
+from written_steps import steps
 
 from tflite_ptq.data import preprocess
 from tflite_ptq.data.index import SampleRef
@@ -21,15 +21,10 @@ from tflite_ptq.data.targets import Mask
 from tflite_ptq.errors import DataError, MeasurementError, UserError
 from tflite_ptq.measure.aggregates import aggregate, statistic
 from tflite_ptq.measure.segmentation import overlaps
-from tflite_ptq.recipe.dataset import Step
 from tflite_ptq.recipe.metric import Metric
 
 RNG = np.random.default_rng(5)
 IOU = Metric(name="mean_iou")
-
-
-def steps(*written: dict[str, Any]) -> tuple[Step, ...]:
-    return tuple(Step.model_validate(step) for step in written)
 
 
 def test_mean_iou_is_scikit_learns_jaccard_score() -> None:

@@ -89,44 +89,31 @@ class Census:
     total: int
 
 
-class _Taker:
-    """Takes samples one by one."""
+def census(
+    samples: Iterable[tuple[SampleRef, Mapping[str, Array]]], chosen: Sequence[SampleRef] | None = None
+) -> Census:
+    """The census of a stream of samples, as ``reader.stream`` gives them: all, or some of those ``chosen``. A sample's
+    inputs are ``(1, ...)`` by name, numeric.
 
-    def __init__(self) -> None:
-        self._inputs: dict[str, _Input] = {}
-        self._samples: list[SampleCensus] = []
-
-    def add(self, ref: SampleRef, sample: Mapping[str, Array]) -> None:
-        """Counts one sample: its inputs ``(1, ...)`` by name, numeric. Raises ValueError where the names differ."""
+    Raises what the stream raises, and ValueError where the names differ.
+    """
+    inputs: dict[str, _Input] = {}
+    seen: list[SampleCensus] = []
+    for ref, sample in samples:
         names = sorted(sample)
-        if self._samples and names != list(self._inputs):
-            raise ValueError(f"{ref.place}: inputs {names} after samples of {list(self._inputs)}")
+        if seen and names != list(inputs):
+            raise ValueError(f"{ref.place}: inputs {names} after samples of {list(inputs)}")
         digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
         arrays = []
         for name in names:
             array = np.ascontiguousarray(sample[name])
             digest.update(f"{name}:{array.dtype.str}:{array.shape};".encode())
             digest.update(array.reshape(-1).view(np.uint8).data)
-            arrays.append(self._inputs.setdefault(name, _Input(name, array)).add(array))
-        self._samples.append(SampleCensus(ref, digest.digest(), tuple(arrays)))
-
-    def result(self, chosen: Sequence[SampleRef] | None) -> Census:
-        """The census of the samples so far, which are of ``chosen``, or are all."""
-        inputs = tuple(item.result() for item in self._inputs.values())
-        refs = [sample.ref for sample in self._samples] if chosen is None else chosen
-        classes = {ref.label for ref in refs if isinstance(ref.label, int)}
-        return Census(inputs, tuple(self._samples), tuple(sorted(classes)), len(refs))
-
-
-def census(
-    samples: Iterable[tuple[SampleRef, Mapping[str, Array]]], chosen: Sequence[SampleRef] | None = None
-) -> Census:
-    """The census of a stream of samples, as ``reader.stream`` gives them: all, or some of those ``chosen``. Raises what
-    the stream raises."""
-    taker = _Taker()
-    for ref, sample in samples:
-        taker.add(ref, sample)
-    return taker.result(chosen)
+            arrays.append(inputs.setdefault(name, _Input(name, array)).add(array))
+        seen.append(SampleCensus(ref, digest.digest(), tuple(arrays)))
+    refs = [sample.ref for sample in seen] if chosen is None else chosen
+    classes = {ref.label for ref in refs if isinstance(ref.label, int)}
+    return Census(tuple(item.result() for item in inputs.values()), tuple(seen), tuple(sorted(classes)), len(refs))
 
 
 class _Input:

@@ -133,10 +133,10 @@ def _ranges(calibration: Census, evaluation: Census) -> Iterator[Finding]:
         if share > _BEYOND_NOTED and beyond > 0:
             outside = _outside(evaluation, position, item.min, item.max)
             far = f"by up to {share:.1%} of its width" if width else "which has no width"
-            # Integers (indices, tokens) are not quantized.
-            then = "such values are clipped" if "float" in item.dtype else "calibration never met such values"
+            quantized = "float" in item.dtype  # integers (indices, tokens) are not
+            then = "such values are clipped" if quantized else "calibration never met such values"
             yield Finding(
-                "warning" if share > _BEYOND_BAD and "float" in item.dtype else "info",
+                "warning" if share > _BEYOND_BAD and quantized else "info",
                 f"input '{item.name}': values beyond the calibration range in {len(outside)} of the "
                 f"{_samples(evaluation, 'evaluation')}, {far} ({spans}); {then}",
                 _names(outside),

@@ -21,7 +21,7 @@ from tflite_ptq.model.patching import with_ranges
 from tflite_ptq.model.reductions import Reduced, with_reductions
 from tflite_ptq.model.separating import with_own_constants
 from tflite_ptq.model.sharing import lean, loosened
-from tflite_ptq.model.substitutes import has_known_sizes, with_substitutes
+from tflite_ptq.model.substitutes import has_substitute, with_substitutes
 from tflite_ptq.model.tables import unpacked
 
 Array = NDArray[np.generic]
@@ -229,7 +229,7 @@ class Editable:
             node
             for node in self.nodes()
             if node.name in names
-            and (node.name != "SUM" or has_known_sizes(self._graph.tensors[node.inputs[0]]))
+            and has_substitute(node.name, self._graph.tensors[node.inputs[0]])
             and all(self.limits(i) is not None for i in (*node.inputs, *node.outputs) if not self.is_constant(i))
         ]
         if not found:

@@ -12,8 +12,9 @@ from tflite_ptq.result import TensorInfo
 
 _SHAPE_KEYS = ("batch_shape", "batch_input_shape")
 
-_LARGE = 15.0
-"""Larger than the spread or centre of values 0..1 or -1..1, smaller than those of pixels."""
+LARGE = 15.0
+"""Larger than any spread or centre of values 0..1 or -1..1, smaller than those of x / 255, x / 127.5 - 1, the ImageNet
+mean and std in units of 0..255, and of 4-bit grey levels."""
 
 _RECURRENT = frozenset({"LSTM", "GRU", "SimpleRNN", "RNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"})
 
@@ -49,11 +50,11 @@ def _scalings(config: object) -> Iterator[bool | None]:
     inner = _mapping(config.get("config"))
     if config.get("class_name") == "Rescaling":
         scales = _numbers(inner.get("scale"))
-        yield _LARGE * median(map(abs, scales)) <= 1 if scales else None
+        yield LARGE * median(map(abs, scales)) <= 1 if scales else None
     elif config.get("class_name") == "Normalization":
         means, variances = _numbers(inner.get("mean")), _numbers(inner.get("variance"))
         known = max(median(map(abs, means)), math.sqrt(median(variances))) if means and variances else None
-        yield None if known is None else known >= _LARGE
+        yield None if known is None else known >= LARGE
     for one in config.values():
         yield from _scalings(one)
 

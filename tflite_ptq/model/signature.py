@@ -11,13 +11,14 @@ import zipfile
 from pathlib import Path
 
 from tflite_ptq.errors import ModelError
+from tflite_ptq.model.description import ModelDescription
 from tflite_ptq.model.filetype import Kind, kind
 from tflite_ptq.model.keras_config import inputs_of, refuse_code
 from tflite_ptq.model.plain_names import plain_names
 from tflite_ptq.model.saved_model_proto import signatures
 from tflite_ptq.result import TensorInfo
 
-__all__ = ["Kind", "keras_config", "kind", "read_inputs"]
+__all__ = ["Kind", "keras_config", "kind", "read_inputs", "refuse_other_signature"]
 
 _DEFAULT_SIGNATURE = "serving_default"
 
@@ -81,24 +82,41 @@ def _saved_model(path: Path, signature: str | None) -> tuple[TensorInfo, ...] | 
 
 def _tflite(path: Path, signature: str | None) -> tuple[TensorInfo, ...]:
     from tflite_ptq.model.flatbuffer import describe
-    from tflite_ptq.model.tflite_source import refuse_other_signature
 
     description = describe(path)
     refuse_other_signature(description, signature)
     return description.inputs
 
 
+def refuse_other_signature(file: ModelDescription, wanted: str | None) -> None:
+    """Raises ``ModelError`` where the recipe's ``model.signature`` is not that of the graph of a ``.tflite`` which is
+    run."""
+    main = file.main_signature
+    if wanted is None or (main is not None and wanted == main.key):
+        return
+    _refuse_unknown(file.path, [signature.key for signature in file.signatures], wanted)
+    raise ModelError(
+        f"{file.path}: model.signature: of a .tflite only the main graph is taken, which '{wanted}' does not run (its "
+        f"signature: {'none' if main is None else main.key}); name the SavedModel that the file was made from"
+    )
+
+
+def _refuse_unknown(path: Path, keys: list[str], wanted: str) -> None:
+    if wanted not in keys:
+        listed = ", ".join(keys) or "none"
+        raise ModelError(f"{path}: has no signature '{wanted}' (it has: {listed}); correct model.signature")
+
+
 def _choose(path: Path, keys: list[str], wanted: str | None) -> str | None:
-    listed = ", ".join(keys) or "none"
     if wanted is not None:
-        if wanted not in keys:
-            raise ModelError(f"{path}: has no signature '{wanted}' (it has: {listed}); correct model.signature")
+        _refuse_unknown(path, keys, wanted)
         return wanted
     if _DEFAULT_SIGNATURE in keys:
         return _DEFAULT_SIGNATURE
     if len(keys) > 1:
         raise ModelError(
-            f"{path}: has several signatures ({listed}); choose one with model.signature (with init: --signature)"
+            f"{path}: has several signatures ({', '.join(keys)}); choose one with model.signature (with init: "
+            "--signature)"
         )
     return keys[0] if keys else None
 

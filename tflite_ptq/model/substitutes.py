@@ -53,10 +53,11 @@ def with_substitutes(model: Any, chosen: Mapping[int, str]) -> Any:
     return adding.model
 
 
-def has_known_sizes(tensor: Any) -> bool:
-    """Whether the file tells a tensor's sizes, an open batch aside, which is run as 1: how many values a SUM adds."""
-    signature = tensor.shapeSignature
-    return signature is None or all(size >= 0 for size in signature[1:])
+def has_substitute(name: str, first: Any) -> bool:
+    """Whether an operator that reads ``first`` can be written with others: how many values a SUM adds, the file has to
+    tell, an open batch aside, which is run as 1."""
+    signature = first.shapeSignature
+    return name != "SUM" or signature is None or all(size >= 0 for size in signature[1:])
 
 
 def _forget_unused(model: Any) -> None:

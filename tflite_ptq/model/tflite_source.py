@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tflite_ptq.errors import ModelError
-from tflite_ptq.model.description import ModelDescription
 from tflite_ptq.model.input_shapes import fixed_inputs, shown
 from tflite_ptq.recipe.dataset import Dataset
 from tflite_ptq.recipe.schema import Model, Variant
@@ -24,20 +23,6 @@ def shares_calibration(variant: Variant, dataset: Dataset | None) -> bool:
     """Whether it is made of the float ``.tflite`` and the ranges of our own calibrator, without the source model."""
     calibration = dataset.calibration if dataset is not None else None
     return variant.needs_calibration and calibration is not None and calibration.engine == "litert"
-
-
-def refuse_other_signature(file: ModelDescription, wanted: str | None) -> None:
-    """Raises ``ModelError`` where the recipe's ``model.signature`` is not that of the graph which is run."""
-    main = file.main_signature
-    if wanted is None or (main is not None and wanted == main.key):
-        return
-    keys = ", ".join(signature.key for signature in file.signatures) or "none"
-    if wanted not in [signature.key for signature in file.signatures]:
-        raise ModelError(f"{file.path}: has no signature '{wanted}' (it has: {keys}); correct model.signature")
-    raise ModelError(
-        f"{file.path}: model.signature: of a .tflite only the main graph is taken, which '{wanted}' does not run (its "
-        f"signature: {'none' if main is None else main.key}); name the SavedModel that the file was made from"
-    )
 
 
 def float_inputs(model: Model, inputs: Sequence[TensorInfo], quantized: str | None) -> tuple[TensorInfo, ...]:

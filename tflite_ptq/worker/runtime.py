@@ -13,7 +13,7 @@ from typing import Annotated
 
 from pydantic import Field, TypeAdapter
 
-from tflite_ptq.model.signature import kind, read_inputs
+from tflite_ptq.model.signature import kind, read_inputs, refuse_other_signature
 from tflite_ptq.result import Frozen
 from tflite_ptq.worker.child import ReportProgress, serve
 from tflite_ptq.worker.chosen import chosen_samples, counted
@@ -64,7 +64,6 @@ def _describe(request: Describe) -> Described:
     if form != "tflite":
         return Described(kind=form, inputs=read_inputs(path, model.signature, trust=model.trust))
     from tflite_ptq.model.flatbuffer import describe
-    from tflite_ptq.model.tflite_source import refuse_other_signature
     from tflite_ptq.quantize.audit import quantized_parts
 
     description = describe(path)

@@ -15,12 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tflite_ptq.model.editing import Editable, Node
+from tflite_ptq.model.keras_config import LARGE
 
 Channels = NDArray[np.float64]
 
-# Larger than any spread or centre of values 0..1 or -1..1, smaller than those of x / 255, x / 127.5 - 1, the ImageNet
-# mean and std in units of 0..255, and of 4-bit grey levels.
-_LARGE = 15.0
 _WEIGHTED = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"})
 _ARITHMETIC = frozenset({"MUL", "DIV", "ADD", "SUB"})
 # What changes where a value stands, its dtype or its neighbours, but not its scale; all take the value first.
@@ -42,7 +40,7 @@ class _Scaling:
         gain = np.abs(self.gain)
         if not np.all(gain > 0):
             return False
-        return bool(max(np.median(1 / gain), np.median(np.abs(self.offset) / gain)) >= _LARGE)
+        return bool(max(np.median(1 / gain), np.median(np.abs(self.offset) / gain)) >= LARGE)
 
 
 def rescales_input(model: Editable) -> bool | None:
@@ -65,7 +63,7 @@ def rescales_input(model: Editable) -> bool | None:
             return True
         for node in consumers.get(tensor, []):
             norm = _largest_norm(model, node, tensor)
-            if norm is not None and 0 < norm * float(np.median(np.abs(scaling.gain))) <= 1 / _LARGE:
+            if norm is not None and 0 < norm * float(np.median(np.abs(scaling.gain))) <= 1 / LARGE:
                 return True
             after = _after(model, node, tensor, scaling)
             if after is not None:
