@@ -2,7 +2,7 @@
 
 import pytest
 
-from tflite_ptq.quantize.correction.closer import surely_closer
+from tflite_ptq.quantize.correction.closer import closest, surely_closer
 from tflite_ptq.report.notes import notes_on
 from tflite_ptq.result import Correction, Fidelity, LayerCorrection, VariantResult
 
@@ -15,10 +15,13 @@ from tflite_ptq.result import Correction, Fidelity, LayerCorrection, VariantResu
         ((30, 31, 32), (31, 32, 33), False),
         # gains 5, -4, 5, -4: mean 0.5, standard deviation sqrt(27), standard error 2.6
         ((35, 26, 35, 26), (30, 30, 30, 30), False),
-        # gains 5, 3, 5, 3: mean 4, standard error 0.58
+        # gains 5, 3, 5, 3: mean 4, standard error 0.58; of three degrees of freedom t is 3.18
         ((35, 33, 35, 33), (30, 30, 30, 30), True),
         # gains 2, 1, 0: mean 1, standard deviation 1, standard error 0.577; two of them are more than the mean
         ((32, 31, 30), (30, 30, 30), False),
+        # gains 3, 1.5, 1: mean 1.83, standard error 0.60: three of them, where two degrees of freedom ask for 4.3
+        ((33, 31.5, 31), (30, 30, 30), False),
+        ((35, 31), (30, 30), False),  # gains 5 and 1: mean 3, standard error 2; one degree asks for 12.7
         ((33,) * 30 + (21,), (30,) * 31, True),  # 30 gain 3: mean 2.6, standard error 0.39; noise 0.0230 of 0.0310
         ((33,) * 30 + (10,), (30,) * 31, False),  # the one alone is 0.1
         ((32,), (30,), False),  # one sample proves nothing
@@ -28,6 +31,21 @@ from tflite_ptq.result import Correction, Fidelity, LayerCorrection, VariantResu
 )
 def test_surely_closer(one: tuple[float, ...], other: tuple[float, ...], expected: bool) -> None:
     assert surely_closer(one, other) is expected
+
+
+@pytest.mark.parametrize(
+    ("others", "expected"),
+    [
+        ([], None),
+        ([(30, 31, 32)], None),
+        # gains 1, 1, 1 and 2, 3, 2.5: both are sure, the second more on average, though not surely more than 2, 2, 2
+        ([(31, 32, 33), (32, 34, 34.5)], 1),
+        ([(32, 33, 34), (32, 34, 34.5)], 1),
+        ([(32, 33, 34), (50, 31, 32)], 0),  # gains 20, 0, 0 are not sure, whatever their mean
+    ],
+)
+def test_the_closest_of_several(others: list[tuple[float, ...]], expected: int | None) -> None:
+    assert closest((30, 31, 32), others) == expected
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from tflite_ptq.errors import MeasurementError
 from tflite_ptq.model.editing import Editable
 from tflite_ptq.model.flatbuffer import describe
 from tflite_ptq.quantize.correction import decide
-from tflite_ptq.quantize.correction.closer import surely_closer, unless_exact
+from tflite_ptq.quantize.correction.closer import closest, unless_exact
 from tflite_ptq.quantize.correction.decide import MOST_SAMPLES, Trial
 from tflite_ptq.quantize.correction.samples import Sample
 from tflite_ptq.quantize.correction.yardstick import Yardstick
@@ -64,11 +64,12 @@ def correct(request: Correct) -> Corrected:
 
 
 def _closest(trials: Sequence[Trial]) -> int:
-    best = 0
-    for place, trial in enumerate(trials):
-        if not trials[best].finite or surely_closer(trial.closeness_db, trials[best].closeness_db):
-            best = place
-    return best
+    """The place of the one to keep; the first, where no other is surely closer."""
+    finite = [place for place, trial in enumerate(trials) if trial.finite]
+    if finite[:1] != [0]:
+        return max(finite, key=lambda place: float(np.mean(trials[place].closeness_db)), default=0)
+    best = closest(trials[0].closeness_db, [trials[place].closeness_db for place in finite[1:]])
+    return 0 if best is None else finite[1:][best]
 
 
 def correction_samples(dataset: Dataset, inputs: tuple[TensorInfo, ...], most: int) -> list[Sample]:
