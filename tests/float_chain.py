@@ -118,3 +118,17 @@ def run(model: Editable, x: NDArray[np.float32], position: int = 0) -> NDArray[n
     interpreter.set_tensor(interpreter.get_input_details()[0]["index"], x)
     interpreter.invoke()
     return np.array(interpreter.get_tensor(interpreter.get_output_details()[position]["index"]))
+
+
+def uneven_pair(folder: Path) -> Path:
+    """A file of two dense layers, the first's channels a thousand times apart, the second's columns as much the other
+    way."""
+    rng, apart = np.random.default_rng(4), np.geomspace(0.03, 30, 8)[:, np.newaxis]
+    first, second = rng.normal(size=(8, 6)) * apart, rng.normal(size=(3, 8)) / apart.T
+    layers = [
+        Dense(first.astype(np.float32), np.zeros(8, np.float32), (1, 8), RELU),
+        Dense(second.astype(np.float32), np.zeros(3, np.float32), (1, 3)),
+    ]
+    path = folder / "uneven.tflite"
+    path.write_bytes(Chain((1, 6), layers).build(folder).to_bytes())
+    return path

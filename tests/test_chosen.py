@@ -11,7 +11,7 @@ from identity_model import identity
 from tflite_ptq.data.index import SampleRef
 from tflite_ptq.model.editing import Editable
 from tflite_ptq.recipe.dataset import Dataset
-from tflite_ptq.recipe.schema import Variant
+from tflite_ptq.recipe.schema import Variant, Weights
 from tflite_ptq.result import TensorInfo
 from tflite_ptq.worker.calibration_messages import Prepare
 from tflite_ptq.worker.chosen import spread
@@ -48,6 +48,7 @@ def loud_at_the_end(tmp_path: Path) -> Prepare:
     return Prepare(
         model=str(identity(tmp_path / "m.tflite", (1, 8))),
         variant=Variant.model_validate({"scheme": "int8"}),
+        weights=Weights(),
         methods=("mse",),
         targets=(str(tmp_path / "ranges.tflite"),),
         reference=str(tmp_path / "reference.tflite"),

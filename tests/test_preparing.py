@@ -1,8 +1,9 @@
-"""What the report says, layer by layer, of weights that a variant asked for."""
+"""Other weights: what is tried by default, what is kept, and what the report says of it layer by layer."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import Command
-from float_chain import RELU, Chain, Dense
+from float_chain import uneven_pair
 from identity_model import identity
 
+from tflite_ptq.model.editing import Editable
 from tflite_ptq.recipe.dataset import Dataset, Percentile
-from tflite_ptq.recipe.schema import Variant
+from tflite_ptq.recipe.schema import Variant, Weights
 from tflite_ptq.result import TensorInfo
 from tflite_ptq.worker.calibration_messages import Prepare
 from tflite_ptq.worker.preparing import prepare
@@ -24,16 +26,7 @@ RNG = np.random.default_rng(4)
 
 @pytest.fixture
 def uneven(tmp_path: Path) -> Path:
-    """Two dense layers, the first's channels a thousand times apart, the second's columns as much the other way."""
-    apart = np.geomspace(0.03, 30, 8)[:, np.newaxis]
-    first, second = RNG.normal(size=(8, 6)) * apart, RNG.normal(size=(3, 8)) / apart.T
-    layers = [
-        Dense(first.astype(np.float32), np.zeros(8, np.float32), (1, 8), RELU),
-        Dense(second.astype(np.float32), np.zeros(3, np.float32), (1, 3)),
-    ]
-    path = tmp_path / "uneven.tflite"
-    path.write_bytes(Chain((1, 6), layers).build(tmp_path).to_bytes())
-    return path
+    return uneven_pair(tmp_path)
 
 
 def test_each_layer_has_its_verdict(
@@ -68,11 +61,105 @@ def test_each_layer_has_its_verdict(
     assert done[:2] == ("t0", "FULLY_CONNECTED") and done[2] in ("kept", "refused")
     assert done[3].startswith("compensated rounding, range max: the error of its output falls by ")
     assert left == ("t1", "FULLY_CONNECTED", "skipped", "it stays in float")
-    (note,) = [note for note in report["variants"][2]["notes"] if note.startswith("weights: ")]
-    assert note.startswith(f"weights: {done[2]}, ")
+    (note,) = [note for note in report["variants"][2]["notes"] if note.startswith("weights ")]
+    assert note.startswith(
+        "weights compensated (" if done[2] == "kept" else "weights left to the converter: mean SQNR "
+    )
     for file in ("report.md", "report.html"):
         text = (tmp_path / "out/t" / file).read_text(encoding="utf-8")
         assert "it stays in float" in text and "balanced with t1" in text
+
+
+EQUALIZED = Weights(rounding="compensated", equalize=True)
+COMPENSATED = Weights(rounding="compensated")
+
+
+@pytest.mark.parametrize(
+    ("variant", "expected"),
+    [
+        ({"scheme": "int8"}, (EQUALIZED, COMPENSATED)),
+        ({"scheme": "int16x8"}, (EQUALIZED, COMPENSATED)),
+        ({"scheme": "int8", "per_channel": False}, (EQUALIZED, COMPENSATED)),
+        ({"scheme": "int8", "correction": "none"}, ()),
+        ({"scheme": "int8", "correction": "one-pass"}, ()),
+        ({"scheme": "int16x8", "correction": "sequential"}, ()),
+        ({"scheme": "int8", "correction": "sequential", "per_channel": False}, (EQUALIZED,)),
+        ({"scheme": "int8", "weights": {}}, ()),
+        ({"scheme": "int8", "weights": {"range": "mse"}, "correction": "none"}, (Weights(range="mse"),)),
+        ({"scheme": "dynamic"}, ()),
+        ({"scheme": "float16"}, ()),
+    ],
+)
+def test_which_weights_are_tried(variant: dict[str, object], expected: tuple[Weights, ...]) -> None:
+    assert Variant.model_validate(variant).weightings == expected
+
+
+def test_by_default_what_helps_is_kept(
+    tmp_path: Path, uneven: Path, run: Command, write_recipe: Callable[..., Path]
+) -> None:
+    """Channels a thousand times apart leave the small ones no step of int8; balanced, they have them all."""
+    dataset = {"format": {"type": "npy"}}
+    for name, count in (("calibration", 120), ("evaluation", 80)):
+        np.save(tmp_path / f"{name}.npy", RNG.normal(size=(count, 6)).astype(np.float32))
+        dataset[name] = {"path": str(tmp_path / f"{name}.npy"), **({"samples": count} if count == 120 else {})}
+    ended = run(
+        "convert", write_recipe(uneven, dataset, ["int8", {"scheme": "int8", "name": "left", "weights": {}}]), "-q"
+    )
+    assert ended.code == 0, ended.err
+    report: dict[str, Any] = json.loads((tmp_path / "out/t/report.json").read_text(encoding="utf-8"))
+    _, made, left = report["variants"]
+    (note,) = [note for note in made["notes"] if note.startswith("weights ")]
+    told = re.fullmatch(
+        r"weights equalized and compensated: "
+        r"mean SQNR on 24 calibration samples held back: the converter's ([\d.]+) dB, equalized and compensated "
+        r"([\d.]+) dB, compensated ([\d.]+) dB",
+        note,
+    )
+    assert told, note
+    plain, equalized, _ = map(float, told.groups())
+    assert equalized > plain + 6
+    assert made["fidelity"]["sqnr_db"] > left["fidelity"]["sqnr_db"] + 6
+    assert {one["status"] for one in made["correction"]["weights"]} == {"kept", "skipped"}
+    assert not left["correction"]["weights"] and not [note for note in left["notes"] if note.startswith("weights ")]
+
+
+def test_of_few_samples_nothing_is_made_of_weights(
+    tmp_path: Path, uneven: Path, run: Command, write_recipe: Callable[..., Path]
+) -> None:
+    """Rounding made for nine samples and judged on the same would always look better."""
+    np.save(tmp_path / "rows.npy", RNG.normal(size=(9, 6)).astype(np.float32))
+    dataset = {"format": {"type": "npy"}, "calibration": {"path": str(tmp_path / "rows.npy"), "samples": 9}}
+    ended = run("convert", write_recipe(uneven, dataset, ["int8"]), "-q")
+    assert ended.code == 0, ended.err
+    report: dict[str, Any] = json.loads((tmp_path / "out/t/report.json").read_text(encoding="utf-8"))
+    notes = [note for note in report["variants"][1]["notes"] if note.startswith("weights ")]
+    assert notes == ["weights left to the converter: too few calibration samples to hold any back"]
+
+
+@pytest.mark.parametrize(("equalize", "ranges"), [(True, "measured"), (False, "given")])
+def test_ranges_are_measured_again_only_where_layers_are_balanced(
+    tmp_path: Path, uneven: Path, equalize: bool, ranges: str
+) -> None:
+    np.save(tmp_path / "rows.npy", RNG.normal(size=(40, 6)).astype(np.float32))
+    float32 = Editable(uneven.read_bytes())
+    given = {tensor: (-3.0, float(tensor + 1)) for tensor in float32.activations()}
+    (tmp_path / "ranged.tflite").write_bytes(float32.with_ranges(given))
+    dataset = {"format": {"type": "npy"}, "calibration": {"path": str(tmp_path / "rows.npy"), "samples": 40}}
+    request = Prepare(
+        model=str(uneven),
+        variant=Variant.model_validate({"scheme": "int8"}),
+        weights=EQUALIZED if equalize else COMPENSATED,
+        methods=(None,),
+        ranged=str(tmp_path / "ranged.tflite"),
+        targets=(str(tmp_path / "made.tflite"),),
+        reference=str(tmp_path / "reference.tflite"),
+        inputs=(TensorInfo(name="x", shape=(1, 6), dtype="float32"),),
+        dataset=Dataset.model_validate(dataset),
+    )
+    assert prepare(request, lambda done, total: None).pairs == int(equalize)
+    made = Editable((tmp_path / "made.tflite").read_bytes())
+    found = {tensor: made.limits(tensor) for tensor in made.activations()}
+    assert (found == given) is (ranges == "given")
 
 
 def test_what_narrower_ranges_clip_is_told_of_each(tmp_path: Path) -> None:
@@ -85,6 +172,7 @@ def test_what_narrower_ranges_clip_is_told_of_each(tmp_path: Path) -> None:
     request = Prepare(
         model=str(identity(tmp_path / "m.tflite", (1, 1000))),
         variant=Variant.model_validate({"scheme": "int8"}),
+        weights=Weights(),
         methods=("mse", Percentile(percentile=90)),
         targets=(str(tmp_path / "mse.tflite"), str(tmp_path / "percentile.tflite")),
         reference=str(tmp_path / "reference.tflite"),

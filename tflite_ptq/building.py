@@ -45,8 +45,8 @@ class _Begun:
     variant: Variant | None
     key: Key
     state: Built | Future[Converted]
-    calibrated: bool = False
-    """With the ranges of our own calibrator."""
+    ranged: Path | None = None
+    """The float file with the ranges of our own calibrator that it is quantized from, if it is."""
 
 
 @dataclass(frozen=True)
@@ -84,11 +84,11 @@ class Building:
         convert: Callable[[Variant | None], Converted],
         converting: ThreadPoolExecutor,
         *,
-        calibrated: bool = False,
+        ranged: Path | None = None,
     ) -> _Begun:
         name = _name(variant)
         built = self.run.cache.look(key, Built, name, {_MODEL: self.run.file(name)})
-        return _Begun(variant, key, built or converting.submit(convert, variant), calibrated)
+        return _Begun(variant, key, built or converting.submit(convert, variant), ranged)
 
     def _begin_alone(self, variant: Variant, converting: ThreadPoolExecutor) -> _Begun:
         """Without ranges that others share."""
@@ -133,7 +133,7 @@ class Building:
         if calibrated.unserved is None:
             keys = {v.name: self.run.keys.variant(v, self.run.journal.samples, sha256_of(target)) for v in variants}
             quantize = partial(self._quantize, calibrated=target)
-            return {v.name: self._begin(v, keys[v.name], quantize, converting, calibrated=True) for v in variants}
+            return {v.name: self._begin(v, keys[v.name], quantize, converting, ranged=target) for v in variants}
         # Of a .tflite it cannot calibrate anything; the error that follows says what to do.
         instead = "calibrated by TFLiteConverter (engine tflite)" if self._has_source else "not calibrated"
         for variant in variants:
@@ -200,7 +200,7 @@ class Building:
                 corrected: Corrected | None = None
                 notes: tuple[str, ...] = ()
                 if variant is not None and improving is not None:
-                    corrected, notes = improving.improve(variant, file, calibrated=begun.calibrated)
+                    corrected, notes = improving.improve(variant, file, ranged=begun.ranged)
                 made = converted.model_copy(update={"calibration_s": None})  # of this run, not of those to come
                 built = Built(converted=made, corrected=corrected, notes=notes)
                 self.run.cache.keep(begun.key, built, {_MODEL: file})

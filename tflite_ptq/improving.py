@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Literal
 
 from tflite_ptq import atomic
 from tflite_ptq.observer import Observer
-from tflite_ptq.quantize.correction.closer import surely_closer, unless_exact
+from tflite_ptq.quantize.correction.closer import closest, unless_exact
 from tflite_ptq.recipe.dataset import Dataset, Percentile, RangeMethod
 from tflite_ptq.recipe.schema import Variant, Weights
 from tflite_ptq.report.notes import closeness, judged_on
@@ -31,6 +33,16 @@ RANGE_METHODS: tuple[RangeMethod, ...] = ("mse", Percentile(percentile=99.99))
 
 
 @dataclass(frozen=True)
+class _Attempt:
+    """The variant with other weights, corrected, in ``file``."""
+
+    weights: Weights
+    prepared: Prepared
+    made: Corrected
+    file: Path
+
+
+@dataclass(frozen=True)
 class Improving:
     """Corrects a variant's file, then tries other ranges and other weights for it. Samples come from ``dataset``."""
 
@@ -45,23 +57,24 @@ class Improving:
     _saturation: list[str] = field(default_factory=list)
     """What evaluation samples leave of each."""
 
-    def improve(self, variant: Variant, file: Path, *, calibrated: bool) -> tuple[Corrected | None, tuple[str, ...]]:
-        """Leaves the best of what was tried in ``file``; ``calibrated``: its ranges are those of our own calibrator.
+    def improve(self, variant: Variant, file: Path, *, ranged: Path | None) -> tuple[Corrected | None, tuple[str, ...]]:
+        """Leaves the best of what was tried in ``file``; ``ranged``: the float file with the ranges of our own
+        calibrator that it was quantized from, if it was.
 
         What its correction did, ``None`` where none was asked for; and a note on each thing tried.
         """
-        others = self._with_other_ranges(variant) if calibrated and self.chooses_ranges(variant) else ()
+        others = self._with_other_ranges(variant) if ranged is not None and self.chooses_ranges(variant) else ()
         best = self._correct(variant, self.float32, file, others)
         method: RangeMethod | None = None
         notes: list[str] = []
         if others and best is not None and best.correction is not None:
-            method = (None, *RANGE_METHODS)[best.chosen]
             notes.append(_on_ranges(best, best.correction))
-            if best.chosen and self._saturation[best.chosen - 1]:
-                notes.append(self._saturation[best.chosen - 1])
-        if not variant.weighting.plain:
-            best, note = self._with_weights(variant, best, method, file)
-            notes.append(note)
+            if best.chosen:
+                method, ranged = RANGE_METHODS[best.chosen - 1], self._prepared_ranges[best.chosen - 1]
+                notes += filter(None, [self._saturation[best.chosen - 1]])
+        if best is not None and variant.weightings:
+            best, note = self._with_weights(variant, best, method, ranged, file)
+            notes += filter(None, [note])
         return best, tuple(notes)
 
     def chosen_ranges(self, variant: Variant, file: Path) -> tuple[RangeMethod, Path] | None:
@@ -73,17 +86,19 @@ class Improving:
         kept = best.chosen - 1 if best is not None and best.correction is not None else -1
         return None if kept < 0 else (RANGE_METHODS[kept], self._prepared_ranges[kept])
 
-    def _correct(self, variant: Variant, reference: Path, file: Path, others: Sequence[Path] = ()) -> Corrected | None:
+    def _correct(
+        self, variant: Variant, reference: Path, file: Path, others: Sequence[Path] = (), *, in_turn: bool = True
+    ) -> Corrected | None:
         # The error that reaches a layer is not known in advance where activations are quantized at run time.
         methods = tuple(m for m in BIAS_METHODS[variant.correction] if variant.needs_calibration or m == "one-pass")
-        if variant.scheme == "float16" or (not methods and variant.weighting.plain):
+        if variant.scheme == "float16" or not (methods or variant.weightings):
             return None
         self.observer.stage(f"correcting {variant.name}", 0, None)
         request = Correct(
             reference=str(reference),
             model=str(file),
             others=tuple(map(str, others)),
-            in_turn=variant.weighting.plain,
+            in_turn=in_turn,
             methods=methods,
             inputs=self.inputs,
             dataset=self.dataset,
@@ -103,42 +118,53 @@ class Improving:
 
     def _with_other_ranges(self, variant: Variant) -> tuple[Path, ...]:
         """The variant by each of the other methods, quantized and not corrected."""
-        unweighted = variant.model_copy(update={"weights": Weights()})
         if not self._prepared_ranges:
-            prepared, targets = self._prepared(unweighted, RANGE_METHODS, "ranges")
+            prepared, targets = self._prepared(variant, Weights(), RANGE_METHODS, None, "ranges")
             self._prepared_ranges.extend(targets)
             self._saturation.extend(prepared.saturation)
         return tuple(
-            self._quantized(unweighted, calibrated, f"by{number}")
+            self._quantized(variant, calibrated, f"by{number}")
             for number, calibrated in enumerate(self._prepared_ranges)
         )
 
     def _with_weights(
-        self, variant: Variant, plain: Corrected | None, method: RangeMethod | None, file: Path
-    ) -> tuple[Corrected | None, str]:
-        if plain is None or plain.correction is None:
-            return plain, "weights left to the converter: the model cannot be followed layer by layer"
-        prepared, (calibrated,) = self._prepared(variant, (method,), "weights")
-        target = self._quantized(variant, calibrated, "made")
-        made = self._correct(variant, self._work(variant, "reference"), target) or Corrected()
-        verdict = (
-            f"{prepared.summary}: mean SQNR {_decibels(made)}, {_decibels(plain)} without, on "
-            f"{judged_on(plain.correction)}"
-        )
-        if not surely_closer(made.closeness_db, plain.closeness_db):
-            return _with_layers(plain, map(_refused, prepared.layers)), f"weights: refused, {verdict}"
-        atomic.write(file, target.read_bytes())
-        return _with_layers(made, prepared.layers), f"weights: kept, {verdict}"
+        self, variant: Variant, plain: Corrected, method: RangeMethod | None, ranged: Path | None, file: Path
+    ) -> tuple[Corrected, str]:
+        by_default = variant.weights is None
+        if plain.correction is None:
+            why = "the model cannot be followed layer by layer"
+            return plain, "" if by_default else f"weights left to the converter: {why}"
+        if by_default and not plain.correction.held_back:
+            return plain, "weights left to the converter: too few calibration samples to hold any back"
+        tried: list[_Attempt] = []
+        for weights in variant.weightings:
+            prepared, (calibrated,) = self._prepared(variant, weights, (method,), ranged, "weights")
+            if weights.equalize and not prepared.pairs:
+                weights = weights.model_copy(update={"equalize": False})
+            if any(weights == one.weights for one in tried):
+                continue
+            target = self._quantized(variant, calibrated, f"made{len(tried)}")
+            # The weights were made by looking at all samples but those held back.
+            made = self._correct(variant, self._work(variant, "reference"), target, in_turn=False) or Corrected()
+            tried.append(_Attempt(weights, prepared, made, target))
+        return _best(plain, tried, file)
 
     def _prepared(
-        self, variant: Variant, methods: tuple[RangeMethod | None, ...], what: str
+        self,
+        variant: Variant,
+        weights: Weights,
+        methods: tuple[RangeMethod | None, ...],
+        ranged: Path | None,
+        what: str,
     ) -> tuple[Prepared, tuple[Path, ...]]:
-        """Float files with the variant's own way with weights and ranges by each method; what was done."""
+        """Float files with the ``weights`` and with ranges by each method; what was done."""
         targets = tuple(self._work(variant, f"{what}{number}") for number in range(len(methods)))
         prepare = Prepare(
             model=str(self.float32),
             variant=variant,
+            weights=weights,
             methods=methods,
+            ranged=None if ranged is None else str(ranged),
             targets=tuple(map(str, targets)),
             reference=str(self._work(variant, "reference")),
             inputs=self.inputs,
@@ -173,6 +199,26 @@ def _on_ranges(best: Corrected, judged: Correction) -> str:
     return f"activation ranges by {names[best.chosen]}: mean SQNR on {judged_on(judged)}: {tried}"
 
 
+def _best(plain: Corrected, tried: Sequence[_Attempt], file: Path) -> tuple[Corrected, str]:
+    """The closest, in ``file`` where it is not what that holds, and a note on all of them."""
+    judged = next((one.made.correction for one in tried if one.made.correction is not None), None)
+    if judged is None:
+        return plain, f"weights left to the converter: {tried[0].made.unserved}"
+    # The first fold's, where each part was held back in its turn.
+    plain_db = plain.closeness_db[: judged.held_back_samples]
+    place = closest(plain_db, [one.made.closeness_db for one in tried])
+    best = None if place is None else tried[place]
+    told = [f"the converter's {_mean(plain_db)}"]
+    told += [f"{one.weights.in_words} {_mean(one.made.closeness_db)}" for one in tried]
+    kept = "left to the converter" if best is None else best.weights.in_words
+    note = f"weights {kept}: mean SQNR on {judged_on(judged)}: {', '.join(told)}"
+    if best is None:
+        nearest = max(tried, key=lambda one: fmean(one.made.closeness_db or [-math.inf]))
+        return _with_layers(plain, map(_refused, nearest.prepared.layers)), note
+    atomic.write(file, best.file.read_bytes())
+    return _with_layers(best.made, best.prepared.layers), note
+
+
 def _with_layers(made: Corrected, layers: Iterable[LayerCorrection]) -> Corrected:
     if made.correction is None:
         return made
@@ -187,5 +233,5 @@ def _shown(method: RangeMethod) -> str:
     return f"percentile {method.percentile:g}" if isinstance(method, Percentile) else method
 
 
-def _decibels(made: Corrected) -> str:
-    return "unknown" if made.correction is None else closeness(made.correction.sqnr_after_db)
+def _mean(closeness_db: Sequence[float]) -> str:
+    return closeness(unless_exact(fmean(closeness_db))) if closeness_db else "unknown"

@@ -79,6 +79,16 @@ class Weights(Strict):
         """Whether the converter's own way is asked for."""
         return self.rounding == "nearest" and self.range == "max" and not self.equalize
 
+    @property
+    def in_words(self) -> str:
+        """What is done to them, as reports say it."""
+        said = ["equalized"] * self.equalize + ["compensated"] * (self.rounding == "compensated")
+        return " and ".join(said + ["clipped"] * (self.range == "mse")) or "to nearest"
+
+
+WEIGHTS_TRIED = (Weights(rounding="compensated", equalize=True), Weights(rounding="compensated"))
+"""What may help where a recipe asks for nothing: the first needs pairs of layers that can be equalized."""
+
 
 class Variant(Strict):
     """One quantized file to make. A plain string is short for ``{scheme: ...}``."""
@@ -94,8 +104,8 @@ class Variant(Strict):
     )
     weights: Weights | None = Field(
         None,
-        description="rounding, range, equalization of weights (int8, int16x8); default: the converter's own way, and "
-        "compensated and equalized where per_channel is false, if that helps",
+        description="rounding, range, equalization of weights (int8, int16x8); default: with correction auto, or where "
+        "per_channel is false, compensated and equalized if that helps; {} is the converter's own way",
     )
     exclude: tuple[Exclude, ...] = Field(
         (), description="layers that stay float: patterns of layer or tensor names, or {op: NAME} (int8)"
@@ -130,12 +140,14 @@ class Variant(Strict):
         return self
 
     @property
-    def weighting(self) -> Weights:
-        """``weights``, or the default: one scale for a whole tensor loses most to rounding and to unlike channels."""
+    def weightings(self) -> tuple[Weights, ...]:
+        """The ways with weights that are tried beside the converter's own: the recipe's; else both where ``correction``
+        is ``auto``; else, where one scale serves a whole tensor, which loses most to unlike channels, the first."""
         if self.weights is not None:
-            return self.weights
-        spread = self.scheme == "int8" and not self.per_channel and self.correction != "none"
-        return Weights(rounding="compensated", equalize=True) if spread else Weights()
+            return () if self.weights.plain else (self.weights,)
+        if self.scheme in INTEGER_SCHEMES and self.correction == "auto":
+            return WEIGHTS_TRIED
+        return WEIGHTS_TRIED[:1] if self.correction != "none" and not self.per_channel else ()
 
     @property
     def needs_calibration(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from tflite_ptq.recipe.dataset import Dataset, RangeMethod
-from tflite_ptq.recipe.schema import Variant
+from tflite_ptq.recipe.schema import Variant, Weights
 from tflite_ptq.result import Correction, Frozen, LayerCorrection, SkippedSample, TensorInfo
 
 MOST_EXAMINED = 100
@@ -84,14 +84,17 @@ class Examined(Frozen):
 
 
 class Prepare(Frozen):
-    """Calibrate the float file ``model`` with its weights put on the variant's grid, by each of ``methods`` (``None``:
-    the dataset's) in one pass over the samples: to the ``targets`` in the same order, with ranges; and to ``reference``
-    the float model that computes the same but for rounding."""
+    """Calibrate the float file ``model`` with its ``weights`` put on the variant's grid, by each of ``methods``
+    (``None``: the dataset's) in one pass over the samples: to the ``targets`` in the same order, with ranges; and to
+    ``reference`` the float model that computes the same but for rounding. ``ranged``: the same file with ranges by the
+    one method, to be taken where no layers are equalized."""
 
     job: Literal["prepare"] = "prepare"
     model: str
     variant: Variant
+    weights: Weights
     methods: tuple[RangeMethod | None, ...]
+    ranged: str | None = None
     targets: tuple[str, ...]
     reference: str
     inputs: tuple[TensorInfo, ...]
@@ -99,12 +102,12 @@ class Prepare(Frozen):
 
 
 class Prepared(Frozen):
-    """What was done to the weights, in words and layer by layer; where nothing was, what evaluation samples leave of
-    the ranges of each target, a sentence or none."""
+    """What was done to the weights layer by layer, and how many ``pairs`` of layers were equalized; where nothing was,
+    what evaluation samples leave of the ranges of each target, a sentence or none."""
 
-    summary: str
     saturation: tuple[str, ...] = ()
     layers: tuple[LayerCorrection, ...] = ()
+    pairs: int = 0
 
 
 class Correct(Frozen):

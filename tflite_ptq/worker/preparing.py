@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tflite_ptq import atomic
@@ -23,24 +22,42 @@ from tflite_ptq.worker.child import ReportProgress
 from tflite_ptq.worker.chosen import chosen_samples, spread
 from tflite_ptq.worker.correcting import correction_samples
 
+Limits = Mapping[int, tuple[float, float]]
+
 _MOST_FOR_TRIAL = 128
 """On the five MLPerf Tiny models a histogram of more samples moved no range of least error, and each costs time."""
 
 
 def prepare(request: Prepare, progress: ReportProgress) -> Prepared:
     """Writes the float models to quantize, and the float model to correct them against."""
-    settings = request.dataset.calibration
-    assert settings is not None
-    path, weights = Path(request.model), request.variant.weighting
+    path, weights = Path(request.model), request.weights
     names = [info.name for info in describe(path).inputs]
     model = Editable(path.read_bytes())
-    said: list[str] = []
     layers: list[LayerCorrection] = []
+    pairs = 0
     if weights.equalize:
         equalized = equalize(model)
-        said.append(f"{len(equalized.pairs)} pairs of layers equalized")
+        pairs = len(equalized.pairs)
         layers += _balanced(model, equalized)
-    atomic.write(Path(request.reference), model.to_bytes() if weights.equalize else path.read_bytes())
+    atomic.write(Path(request.reference), model.to_bytes() if pairs else path.read_bytes())
+    if request.ranged is None or pairs:
+        ranges = _ranges(model, names, request, progress)
+    else:
+        ranges = [_limits(Path(request.ranged))]
+    if not weights.plain:
+        layers += map(_changed, _weights(model, names, request))
+    told: list[str] = []
+    for limits, target in zip(ranges, request.targets, strict=True):
+        if weights.plain:
+            told.append("".join(map(str, saturating(model, names, request, limits, narrowed=True))))
+        atomic.write(Path(target), model.with_ranges(limits))
+    return Prepared(layers=tuple(layers), saturation=tuple(told), pairs=pairs)
+
+
+def _ranges(model: Editable, names: Sequence[str], request: Prepare, progress: ReportProgress) -> list[Limits]:
+    """Those by each of the methods, of the model as it is."""
+    settings = request.dataset.calibration
+    assert settings is not None
     refs = chosen_samples(request.dataset).calibration
     # Of a tensor with a method of its own the recipe's range is asked for, which all samples decide.
     if any(method is not None for method in request.methods) and not settings.overrides:
@@ -48,22 +65,14 @@ def prepare(request: Prepare, progress: ReportProgress) -> Prepared:
     asked = [settings if m is None else settings.model_copy(update={"method": m}) for m in request.methods]
     histograms = any(map(needs_histograms, asked))
     statistics, _ = gathered(model, names, request, refs, histograms, lambda ref, reason: None, progress)
-    if not weights.plain:
-        changes = _weights(model, names, request)
-        done = Counter(
-            f"{c.rounding} rounding, range {c.weight_range}" if c.rounding else "left alone" for c in changes
-        )
-        said += [f"{count} layers: {what}" for what, count in sorted(done.items())]
-        layers += map(_changed, changes)
     by_name = {model.name(tensor): one for tensor, one in statistics.items()}
-    told: list[str] = []
-    for one, target in zip(asked, request.targets, strict=True):
-        ranges, _ = ranges_of(by_name, one)
-        limits = {t: (ranges[model.name(t)].min, ranges[model.name(t)].max) for t in statistics}
-        if weights.plain:
-            told.append("".join(map(str, saturating(model, names, request, limits, narrowed=True))))
-        atomic.write(Path(target), model.with_ranges(limits))
-    return Prepared(summary="; ".join(said), layers=tuple(layers), saturation=tuple(told))
+    found = [ranges_of(by_name, one)[0] for one in asked]
+    return [{t: (r.min, r.max) for t in statistics for r in (ranges[model.name(t)],)} for ranges in found]
+
+
+def _limits(ranged: Path) -> Limits:
+    model = Editable(ranged.read_bytes())
+    return {tensor: limits for tensor in model.activations() if (limits := model.limits(tensor)) is not None}
 
 
 def _balanced(model: Editable, done: Equalization) -> Iterator[LayerCorrection]:
@@ -77,14 +86,10 @@ def _balanced(model: Editable, done: Equalization) -> Iterator[LayerCorrection]:
         yield LayerCorrection(layer=left.name, op=left.kind, status="skipped", reason=f"not balanced: {left.reason}")
 
 
-def _what(change: LayerChange) -> str:
-    return "left alone" if change.rounding is None else f"{change.rounding} rounding, range {change.weight_range}"
-
-
 def _changed(change: LayerChange) -> LayerCorrection:
     if change.rounding is None:
         return LayerCorrection(layer=change.name, op=change.kind, status="skipped", reason=change.reason or "")
-    reason = _what(change)
+    reason = f"{change.rounding} rounding, range {change.weight_range}"
     if change.gain_db is not None:
         reason += f": the error of its output falls by {change.gain_db:.1f} dB"
     if change.reason is not None:
@@ -94,7 +99,7 @@ def _changed(change: LayerChange) -> LayerCorrection:
 
 def _weights(model: Editable, names: Sequence[str], request: Prepare) -> tuple[LayerChange, ...]:
     """Puts the weights of ``model`` on the variant's grid."""
-    variant, weights = request.variant, request.variant.weighting
+    variant, weights = request.variant, request.weights
     samples = correction_samples(request.dataset, request.inputs, MOST_SAMPLES)
     fitted = folds_of(samples, in_turn=False)[0].fitted
     return prepare_weights(
