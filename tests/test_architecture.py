@@ -15,6 +15,7 @@ LAYERS = [
     "cli",
     "benchmarking starting debugging",
     "pipeline checking",
+    "debug_layers",
     "debug_trials",
     "building evaluating",
     "improving",

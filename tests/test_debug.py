@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import yaml
 from conftest import HERE, Command
-from float_chain import NONE, RELU, Chain, Dense, Plain
+from float_chain import NONE, RELU, Chain, Dense, Plain, uneven_pair
+from pydantic import JsonValue
 from rich.console import Console
 
 from tflite_ptq.debug_result import (
@@ -24,6 +25,7 @@ from tflite_ptq.debug_result import (
     LayerDebug,
     MethodTrial,
     TensorError,
+    WeightsTrial,
 )
 from tflite_ptq.measure.environment import environment
 from tflite_ptq.model.editing import Editable
@@ -98,6 +100,15 @@ def test_float_itself_is_the_best_there_is() -> None:
     assert best_exclusion(trials, db(20)) == trials[0]
 
 
+def balanced(sqnr_db: float) -> WeightsTrial:
+    weights: dict[str, JsonValue] = {"rounding": "compensated", "equalize": True}
+    return WeightsTrial(way="equalized and compensated", weights=weights, closeness=db(sqnr_db))
+
+
+def rounded(sqnr_db: float) -> WeightsTrial:
+    return WeightsTrial(way="compensated", weights={"rounding": "compensated"}, closeness=db(sqnr_db))
+
+
 @pytest.mark.parametrize(
     ("more", "texts", "pasted"),
     [
@@ -139,6 +150,46 @@ def test_float_itself_is_the_best_there_is() -> None:
         (
             {"methods": (MethodTrial(method="mse", closeness=db(20.4)),)},
             ["exclude nothing", "keep calibration method minmax"],
+            [],
+        ),
+        (
+            {
+                "weights": (balanced(23), rounded(22)),
+                "entry": {"scheme": "int8", "correction": "one-pass"},
+                "correction": CorrectionTrial(setting="one-pass", unserved="reasons"),
+            },
+            ["exclude nothing", "have weights equalized and compensated: +3.0 dB at no cost when the model runs"],
+            [
+                {
+                    "variants": [
+                        {
+                            "scheme": "int8",
+                            "correction": "one-pass",
+                            "weights": {"rounding": "compensated", "equalize": True},
+                        }
+                    ]
+                }
+            ],
+        ),
+        (
+            {
+                "weights": (balanced(19), rounded(22)),
+                "entry": {"scheme": "int8", "weights": {"rounding": "compensated"}},
+            },
+            ["exclude nothing", "keep weights compensated: +2.0 dB"],
+            [],
+        ),
+        (
+            {"weights": (balanced(19), rounded(22)), "correction": CorrectionTrial(setting="auto", unserved="so")},
+            [
+                "exclude nothing",
+                "weights compensated come closer: +2.0 dB without bias correction; `correction: auto` ",
+            ],
+            [],
+        ),
+        (
+            {"weights": (balanced(19), rounded(20.9))},
+            ["exclude nothing", "leave weights to the converter: no other way with them gains 1 dB"],
             [],
         ),
         (
@@ -304,6 +355,27 @@ def test_the_bad_layer_comes_first_and_excluding_it_acts(
     assert any("most suspicious" in (one.skipped or "") for one in again.layers)
     assert worst.spared is not None and again.whole.sqnr_db is not None
     assert again.samples == 30 and again.whole.sqnr_db > made.whole.sqnr_db + 10  # type: ignore[operator]
+
+
+@pytest.mark.slow
+def test_uneven_channels_are_told_to_be_equalized(
+    run: Command, write_recipe: Callable[..., Path], tmp_path: Path
+) -> None:
+    np.save(tmp_path / "rows.npy", np.random.default_rng(1).normal(size=(120, 6)).astype(np.float32))
+    dataset = {"format": {"type": "npy"}, "calibration": {"path": str(tmp_path / "rows.npy"), "samples": 120}}
+    recipe = write_recipe(uneven_pair(tmp_path), dataset, [{"scheme": "int8", "correction": "one-pass"}])
+    ended = run("debug", recipe, "--output", tmp_path / "debug")
+    assert ended.code == 0, ended.err
+    made = DebugReport.model_validate_json((tmp_path / "debug" / "debug.json").read_text(encoding="utf-8"))
+    ways = {trial.way: trial.closeness.sqnr_db for trial in made.weights}
+    assert list(ways) == ["equalized and compensated", "compensated"]
+    assert ways["equalized and compensated"] > made.whole.sqnr_db + 6  # type: ignore[operator]
+    (advised,) = [one for one in made.advice if one.text.startswith("have weights equalized and compensated: +")]
+    assert yaml.safe_load(advised.yaml or "")["variants"][0]["weights"] == {
+        "rounding": "compensated",
+        "equalize": True,
+    }
+    assert "weights equalized and compensated" in " ".join(ended.out.split())
 
 
 @pytest.mark.slow

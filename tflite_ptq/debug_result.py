@@ -77,6 +77,11 @@ class LayerDebug(Frozen):
     skipped: str | None = None
 
     @property
+    def breaks(self) -> bool:
+        """Whether it alone, quantized, makes the outputs NaN or infinite."""
+        return self.alone is not None and self.alone.non_finite
+
+    @property
     def label(self) -> str:
         """A name short enough to read."""
         return self.exclude or self.name
@@ -86,6 +91,15 @@ class MethodTrial(Frozen):
     """The variant with its activation ranges chosen by another calibration method."""
 
     method: str
+    closeness: Closeness
+
+
+class WeightsTrial(Frozen):
+    """The variant with its weights put on the integer grid another way: ``weights`` as a recipe writes it, and in
+    words."""
+
+    way: str
+    weights: dict[str, JsonValue]
     closeness: Closeness
 
 
@@ -116,9 +130,9 @@ class Advice(Frozen):
 class DebugReport(Frozen):
     """A whole run of ``debug``. ``layers`` are ranked by the error that they bring, worst first.
 
-    ``entry`` is the variant as the recipe writes it. ``whole`` is the variant without bias correction and
-    without its ``weights`` settings, as are all trials; ``correction`` adds the former. ``model_sha256`` is of the
-    source model, as in a run's report.
+    ``entry`` is the variant as the recipe writes it. ``whole`` is the variant without bias correction and with
+    its weights rounded to nearest, as are all trials but those of the two: ``correction`` and ``weights``.
+    ``model_sha256`` is of the source model, as in a run's report.
     """
 
     format: Literal["tflite-ptq-debug/1"] = "tflite-ptq-debug/1"
@@ -138,6 +152,7 @@ class DebugReport(Frozen):
     layers: tuple[LayerDebug, ...]
     correction: CorrectionTrial
     methods: tuple[MethodTrial, ...]
+    weights: tuple[WeightsTrial, ...] = ()
     exclusions: tuple[ExclusionTrial, ...]
     advice: tuple[Advice, ...] = ()
     duration_s: float

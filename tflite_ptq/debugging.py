@@ -2,8 +2,8 @@
 
     recipe -> float model -> calibration -> int8 -> every activation compared -> trials -> advice
 
-Activation ranges are those that ``convert`` would keep. Bias correction (but for its own trial) and the recipe's
-``weights`` are left out: what they mend hides where the error arises.
+Activation ranges are those that ``convert`` would keep. Bias correction and other weights are left out but for their
+own trials: what they mend hides where the error arises.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from tflite_ptq import atomic, pipeline
+from tflite_ptq.debug_layers import sensitivity
 from tflite_ptq.debug_result import DebugReport
 from tflite_ptq.debug_trials import Trials, shown
 from tflite_ptq.errors import ModelError, UsageError
@@ -129,7 +130,7 @@ class _Story:
         compared = runtime.ask(request, LayersCompared, "comparison of the activations")
         trials = Trials(self.children, self.variant, ranges.calibrated, yardstick, compared.whole, self.observer)
         in_float = tuple(n for one in compared.layers if one.in_float for n in one.outputs)
-        layers = trials.sensitivity(compared.layers, compared.computed, in_float, options.layers)
+        layers = sensitivity(trials, compared.layers, compared.computed, in_float, options.layers)
         return DebugReport(
             recipe=RecipeInfo(
                 name=self.recipe.name, path=str(loaded.path), sha256=loaded.sha256, overrides=loaded.overrides
@@ -148,6 +149,7 @@ class _Story:
             layers=layers,
             exclusions=trials.exclusions(layers),
             methods=trials.methods(dataset.calibration, ranges.method),
+            weights=trials.weights(ranges.method),
             correction=trials.correction(quantized),
             duration_s=0.0,
         )

@@ -23,8 +23,9 @@ _PLAIN = frozenset({"scheme", "io", "correction", "name"})
 
 
 def advise(report: DebugReport) -> tuple[Advice, ...]:
-    """Advice on exclusion, calibration method, samples and correction, in the order of what it brings."""
-    found = (*_exclusion(report), *_method(report), *_clipping(report), *_outliers(report), *_correction(report))
+    """Advice on exclusion, calibration method, samples, weights and correction."""
+    parts = (_exclusion, _method, _clipping, _outliers, _weights, _correction)
+    found = tuple(advice for part in parts for advice in part(report))
     return found or (Advice(text="nothing stands out: no layer, method or range is worth a change"),)
 
 
@@ -148,6 +149,27 @@ def _outliers(report: DebugReport) -> Iterator[Advice]:
             text=f"outliers: the largest value of '{worst.label}' is {worst.output.crest_factor:.0f} times its root "
             "mean square, so most values share a few int8 steps; try a method that cuts them off, for these alone",
             yaml=f"dataset: {{calibration: {{overrides: {{{overrides}}}}}}}",
+        )
+
+
+def _weights(report: DebugReport) -> Iterator[Advice]:
+    gains = [(gain, trial) for trial in report.weights if (gain := gain_db(trial.closeness, report.whole)) is not None]
+    if not gains:
+        return
+    gain, best = max(gains, key=lambda pair: pair[0])
+    if gain < WORTH_DB:
+        yield Advice(text=f"leave weights to the converter: no other way with them gains {WORTH_DB:g} dB")
+    elif report.entry.get("weights") == best.weights:
+        yield Advice(text=f"keep weights {best.way}: {units.gain(gain)}")
+    elif report.entry.get("weights") is None and report.correction.setting == "auto":
+        yield Advice(
+            text=f"weights {best.way} come closer: {units.gain(gain)} without bias correction; `correction: auto` "
+            "tries them with it, and keeps what is surely closer on samples held back"
+        )
+    else:
+        yield Advice(
+            text=f"have weights {best.way}: {units.gain(gain)} at no cost when the model runs",
+            yaml=entry_yaml(report, {"weights": best.weights}),
         )
 
 

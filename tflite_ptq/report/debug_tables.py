@@ -96,6 +96,8 @@ def _trials(report: DebugReport) -> Table:
         row(f"float: {', '.join(exclusion.exclude)}", exclusion.closeness)
     for method in report.methods:
         row(f"calibration method {method.method}", method.closeness)
+    for weights in report.weights:
+        row(f"weights {weights.way}", weights.closeness)
     if report.correction.closeness is not None:
         row(f"bias correction {report.correction.method or '(none kept)'}", report.correction.closeness)
     return table
