@@ -117,3 +117,38 @@ def test_nonzero_counts_leave_the_exact_zeros_out():
     assert histogram.counts[BINS_PER_SIDE] == 3
     assert histogram.nonzero_counts[BINS_PER_SIDE] == 1
     assert histogram.counts[BINS_PER_SIDE] == 3
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(hnp.arrays(np.float32, st.integers(1, 300), elements=st.floats(-8, 8, width=32)), min_size=1, max_size=6),
+    st.lists(st.floats(1000, 2.0**100, width=32), max_size=4),
+    st.randoms(use_true_random=False),
+)
+def test_the_core_is_the_histogram_of_what_is_not_far_out(parts, far, random):
+    """Whatever the order: a core, where there is one, holds nothing far out and all that is near."""
+    for value in far:
+        place = random.randrange(len(parts))
+        parts[place] = np.insert(parts[place], random.randrange(parts[place].size + 1), np.float32(value))
+    histogram = histogram_of(*parts)
+    halves = histogram_of(*parts[: len(parts) // 2])
+    halves.merge(histogram_of(*parts[len(parts) // 2 :]))
+    assert same(histogram, halves)
+    for one in (histogram, halves):
+        if one.core is not None:
+            values = np.concatenate(parts)
+            near = values[np.abs(values) < one.core.limit]
+            assert (one.core.nonzero_counts == histogram_of(near).nonzero_counts).all()
+            assert one.core.nonzero >= 0.99 * one.nonzero and one.core.limit * 64 < one.limit
+
+
+def test_a_core_needs_many_values_and_few_far_out():
+    near = np.linspace(-1, 1, 1000, dtype=np.float32)
+    assert histogram_of(near).core is None
+    assert histogram_of(near, np.full(5, 1e4, np.float32)).core is not None
+    assert histogram_of(near, np.full(50, 1e4, np.float32)).core is None
+    assert histogram_of(near, np.full(5, 60, np.float32)).core is None  # 64 bins a side are left to the others
+    assert histogram_of(np.zeros(1000, np.float32), np.full(5, 1e4, np.float32)).core is None
+    # A first sample of next to nothing is no core of what follows.
+    begun = histogram_of(near[:2] * np.float32(1e-6), near, near, np.full(3, 1e4, np.float32))
+    assert begun.core is not None and begun.core.limit == 2

@@ -265,3 +265,39 @@ def test_any_finite_values_give_a_finite_range_or_a_reason(values, setting):
             continue
         assert math.isfinite(chosen.min) and math.isfinite(chosen.max) and chosen.min <= 0 <= chosen.max
         assert chosen.max > chosen.min
+
+
+@pytest.mark.parametrize("sign", [1, -1, 0])
+@pytest.mark.parametrize("place", ["first sample", "later sample", "another part"])
+def test_a_value_far_out_does_not_coarsen_the_others(place: str, sign: int) -> None:
+    """One value 25,000 times as far out as the others: the ranges are those of the others, as numpy finds them."""
+    rng = np.random.default_rng(3)
+    samples = [rng.standard_normal((1, 20000), np.float32) for _ in range(10)]
+    samples = [sign * np.abs(one) if sign else one for one in samples]
+    samples[0 if place == "first sample" else 7][0, 5] = 1e5 * (sign or 1)
+    seen = [TensorStatistics(Gather(histograms=True)) for _ in range(2)]
+    for number, sample in enumerate(samples):
+        seen[int(place == "another part" and number >= 5)].update(sample)
+    if place == "another part":
+        seen[0].merge(seen[1])
+    values = np.concatenate(samples, axis=None)
+    cut = 0.01 if sign else 0.005
+    low, high = np.percentile(values, [cut, 100 - cut])
+    found = ranges.percentile(seen[0], 99.99)
+    width = 4 / 4096
+    assert found.min == pytest.approx(low if sign <= 0 else 0, abs=4 * width)
+    assert found.max == pytest.approx(high if sign >= 0 else 0, abs=4 * width)
+    # What entropy chooses of the others alone is not far from what it chooses of all.
+    others = TensorStatistics(Gather(histograms=True))
+    others.update(values[np.abs(values) < 100][np.newaxis])
+    alone, together = ranges.entropy(others, 256), ranges.entropy(seen[0], 256)
+    assert together.max - together.min == pytest.approx(alone.max - alone.min, rel=0.1)
+
+
+def test_many_values_far_out_are_not_cut_off() -> None:
+    """Of one value in fifty at 1000 no percentile of 99.99 may lose more than one in ten thousand."""
+    values = np.random.default_rng(5).random((1, 50000), np.float32)
+    values[0, ::50] = 1000
+    seen = TensorStatistics(Gather(histograms=True))
+    seen.update(values)
+    assert ranges.percentile(seen, 99.99).max == pytest.approx(1000, rel=1e-3)

@@ -8,7 +8,8 @@ of each cell spread evenly over those of its bins that P fills. The loss is the 
     KL(P || Q) = sum_i p_i * ln(p_i / q_i)
 
 Different from the talk: the range is ``[low, high]`` around zero with each side's outliers added to its own end (theirs
-is of magnitudes), and exact zeros are left out, as they are representable in every range.
+is of magnitudes), and exact zeros are left out, as they are representable in every range. ``beyond``: how many values
+lie below and above all bins, outliers of every range.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ Bins = NDArray[np.intp]
 class Divergence:
     """KL(P || Q) of the non-zero values of a histogram for any number of ranges, from running sums over its bins."""
 
-    def __init__(self, density: Density, levels: int) -> None:
-        self._levels = levels
+    def __init__(self, density: Density, levels: int, beyond: tuple[int, int] = (0, 0)) -> None:
+        self._levels, self._beyond = levels, beyond
         self._width = density.width
         counts = np.zeros(2 * BINS_PER_SIDE, np.float64)
         counts[density.first : density.first + density.counts.size] = density.counts
@@ -53,9 +54,9 @@ class Divergence:
         """
         first, after = self.bins(lows, highs)
         last = after - 1
-        total = self._mass[-1]
-        below, above = self._mass[first], total - self._mass[after]
-        inside = total - below - above
+        total = self._mass[-1] + sum(self._beyond)
+        inside = self._mass[after] - self._mass[first]
+        below, above = self._mass[first] + self._beyond[0], self._mass[-1] - self._mass[after] + self._beyond[1]
         end_low, end_high = self._counts[first], self._counts[last]
 
         own = self._own[after] - self._own[first]

@@ -6,6 +6,9 @@ of zero has ``BINS_PER_SIDE`` bins of ``width = R / BINS_PER_SIDE``; bin ``k >= 
 out. Where a value falls outside, R doubles until it fits and neighbouring bins are added up. Scaling by a power of two
 is exact in floating point, so the counts are those of a histogram that had known R from the start: neither the order of
 the values nor the way they were split among several histograms changes them.
+
+One value a thousand times as far out as the others would leave these a handful of bins. So where values come more than
+``2**_FAR`` times as far out as all before them, the histogram of those is kept as the ``core`` and goes on beside.
 """
 
 from __future__ import annotations
@@ -22,6 +25,9 @@ _LOG2_BINS = BINS_PER_SIDE.bit_length() - 1
 # can tell them from zero.
 _MIN_EXPONENT = -100
 
+_FAR = 6
+_CORE_SHARE = 0.99
+
 _CHUNK = 1 << 16  # the intermediate arrays of one chunk stay in the second-level cache
 
 
@@ -32,10 +38,11 @@ class Histogram:
     ``zeros``: how many of the values were exactly zero (of either sign).
     """
 
-    __slots__ = ("_exponent", "counts", "zeros")
+    __slots__ = ("_core", "_exponent", "counts", "zeros")
 
     def __init__(self) -> None:
         self._exponent = _MIN_EXPONENT
+        self._core: Histogram | None = None
         self.counts: NDArray[np.int64] = np.zeros(2 * BINS_PER_SIDE, np.int64)
         self.zeros = 0
 
@@ -66,6 +73,21 @@ class Histogram:
         counts[BINS_PER_SIDE] -= self.zeros
         return counts
 
+    @property
+    def core(self) -> Histogram | None:
+        """The values but for a few (at most 1 % of those not zero) that reach more than 64 times as far; ``None`` where
+        none are so far out. Which are few is only known in the end: its counts may depend on the order of the values.
+        """
+        core = self._core
+        if core is None or self._exponent - core._exponent <= _FAR or core.nonzero < _CORE_SHARE * self.nonzero:
+            return None
+        return core
+
+    @property
+    def nonzero(self) -> int:
+        """How many of the values were not exactly zero."""
+        return self.total - self.zeros
+
     def update(self, values: NDArray[np.float32], low: float | None = None, high: float | None = None) -> None:
         """Count ``values`` (float32, any shape). ``low`` and ``high`` are their minimum and maximum where known.
 
@@ -78,12 +100,21 @@ class Histogram:
         high = float(flat.max()) if high is None else high
         if not (math.isfinite(low) and math.isfinite(high)):
             raise ValueError(f"a histogram holds finite values only; these lie between {low} and {high}")
+        self._count_core(flat, max(-low, high))
+        self._count(flat, low, high)
+
+    def merge(self, other: Histogram) -> None:
+        """Add the counts of ``other``, which is left as it was; exact and independent of the order of merging."""
+        self._core = _merged_core(self, other)
+        self._add(other)
+
+    def _count(self, values: NDArray[np.float32], low: float, high: float) -> None:
         magnitude = max(-low, high)
         if magnitude > 0:
             self._grow(math.frexp(magnitude)[1])
         scale = np.float32(math.ldexp(1.0, _LOG2_BINS - self._exponent))
-        for start in range(0, flat.size, _CHUNK):
-            chunk = flat[start : start + _CHUNK]
+        for start in range(0, values.size, _CHUNK):
+            chunk = values[start : start + _CHUNK]
             # Truncation, not floor: a product that underflows to zero stays on its own side of zero.
             index = (chunk * scale).astype(np.intp)
             if low >= 0:
@@ -94,8 +125,29 @@ class Histogram:
                 self.counts += np.bincount(index, minlength=2 * BINS_PER_SIDE)
             self.zeros += chunk.size - int(np.count_nonzero(chunk))
 
-    def merge(self, other: Histogram) -> None:
-        """Add the counts of ``other``, which is left as it was; exact and independent of the order of merging."""
+    def _count_core(self, values: NDArray[np.float32], magnitude: float) -> None:
+        """Counts in the core what does not reach far beyond it; begins one where these are the first that do."""
+        exponent = math.frexp(magnitude)[1] if magnitude > 0 else _MIN_EXPONENT
+        if self._core is None and exponent - self._exponent <= _FAR:
+            return
+        if self._core is not None:
+            reach = self._core._exponent + _FAR
+        elif self.nonzero:
+            self._core, reach = self._copy(), self._exponent + _FAR
+        else:
+            self._core, reach = Histogram(), exponent - _FAR - 1
+        near = values[np.abs(values) < math.ldexp(1.0, reach)]
+        if near.size:
+            self._core._count(near, float(near.min()), float(near.max()))
+        if 2 * self._core.nonzero < self.nonzero + np.count_nonzero(values):
+            self._core = None  # those far out are not few
+
+    def _copy(self) -> Histogram:
+        other = Histogram()
+        other._add(self)
+        return other
+
+    def _add(self, other: Histogram) -> None:
         self._grow(other._exponent)
         self.counts += _merged_bins(other.counts, self._exponent - other._exponent)
         self.zeros += other.zeros
@@ -104,6 +156,18 @@ class Histogram:
         if exponent > self._exponent:
             self.counts = _merged_bins(self.counts, exponent - self._exponent)
             self._exponent = exponent
+
+
+def _merged_core(one: Histogram, other: Histogram) -> Histogram | None:
+    """The core of both together, before they are."""
+    parts = sorted((h._core or h for h in (one, other) if h.nonzero), key=lambda part: part._exponent)
+    apart = bool(parts) and parts[-1]._exponent - parts[0]._exponent > _FAR
+    if not (apart or one._core or other._core):
+        return None
+    core = parts[0]._copy()
+    if len(parts) > 1 and not apart:
+        core._add(parts[1])
+    return core
 
 
 def _merged_bins(counts: NDArray[np.int64], doublings: int) -> NDArray[np.int64]:

@@ -26,6 +26,7 @@ Fault = Literal["no values", "nan", "infinite", "zero width"]
 
 # A sixteen-bit step of a narrower range is no normal float32 number.
 _NARROWEST = float(np.finfo(np.float32).tiny) * 65536
+_SIDES = (slice(None, BINS_PER_SIDE), slice(BINS_PER_SIDE, None))
 
 
 @dataclass(frozen=True)
@@ -62,21 +63,23 @@ def percentile(statistics: TensorStatistics, percent: float) -> Range:
     As ``histogram`` calibration with a percentile in H. Wu et al., "Integer Quantization for Deep Learning Inference"
     (arXiv 2004.09602, section 5), but two-sided: with values on both sides of zero each end cuts off
     ``(100 - percent) / 2``; with values on one side only, the far end cuts off all of it. Exact zeros do not count, or
-    a sparse activation would lose all it has. Within a bin values count as uniformly spread.
+    a sparse activation would lose all it has. Within a bin values count as uniformly spread. Where a few values lie far
+    out, the bins are those of the others (``Histogram.core``) as long as only these few are cut off.
 
     Raises ``ValueError`` for a percentage out of bounds or without a histogram, ``RangeError`` as ``mse`` does.
     """
     if not 0 < percent <= 100:
         raise ValueError(f"a percentile lies above 0 and at most at 100; this is {percent}")
-    observed, density = _distribution(statistics)
-    cut = (1 - percent / 100) * density.total
+    observed, whole = _distribution(statistics)
+    core = _core_of(statistics, observed)
+    cut = (1 - percent / 100) * whole.total
     low = high = 0.0
     if observed.min < 0 < observed.max:
-        low, high = _quantile(density, cut / 2), _quantile(density, density.total - cut / 2)
+        low, high = _lower_end(whole, core, cut / 2), _upper_end(whole, core, cut / 2)
     elif observed.min < 0:
-        low = _quantile(density, cut)
+        low = _lower_end(whole, core, cut)
     else:
-        high = _quantile(density, density.total - cut)
+        high = _upper_end(whole, core, cut)
     kept = Range(min(low, 0.0), max(high, 0.0))
     if kept.max - kept.min < _NARROWEST:
         raise _zero_width(kept)
@@ -110,13 +113,17 @@ def entropy(statistics: TensorStatistics, levels: int, symmetric: bool = False) 
     and sources).
 
     ``levels`` and ``symmetric`` as for ``mse``. A histogram has fewer bins than int16 has levels and cannot tell its
-    ranges apart: there the observed range comes back. Raises as ``mse`` does.
+    ranges apart: there the observed range comes back. A few values far out are outliers of every range that is looked
+    at. Raises as ``mse`` does.
     """
     observed, density = _distribution(statistics)
     used = _used_levels(levels, symmetric)
     if used > BINS_PER_SIDE:
         return _searched(observed, _indifferent, used, symmetric)
-    divergence = Divergence(density, used)
+    core = _core_of(statistics, observed)
+    if core is not None:
+        observed, density = core.range, core.density
+    divergence = Divergence(density, used, (core.below, core.above) if core else (0, 0))
 
     def lost(lows: Array, highs: Array) -> Array:
         lowest, steps = _nudged(lows, highs, used)
@@ -153,6 +160,27 @@ def _distribution(statistics: TensorStatistics) -> tuple[Range, Density]:
     return observed, density_of(statistics.histogram, observed.min, observed.max)
 
 
+@dataclass(frozen=True)
+class _Core:
+    """The distribution but for the few values far out, and how many of these lie ``below`` and ``above`` its range."""
+
+    range: Range
+    density: Density
+    below: int
+    above: int
+
+
+def _core_of(statistics: TensorStatistics, observed: Range) -> _Core | None:
+    whole = statistics.histogram
+    core = None if whole is None else whole.core
+    if whole is None or core is None:
+        return None
+    held = Range(max(observed.min, -core.limit), min(observed.max, core.limit))
+    left_out = (whole.nonzero_counts[side].sum() - core.nonzero_counts[side].sum() for side in _SIDES)
+    below, above = map(int, left_out)
+    return _Core(held, density_of(core, held.min, held.max), below, above)
+
+
 def _used_levels(levels: int, symmetric: bool) -> int:
     """The levels in use: all of them, or the odd number that has as many below zero as above it (65535 of int16's)."""
     return levels - 1 + levels % 2 if symmetric else levels
@@ -182,6 +210,20 @@ def _searched(observed: Range, cost: Cost, levels: int, symmetric: bool, jagged:
 def _indifferent(lows: Array, highs: Array) -> Array:
     """The same cost for every range: the full one wins."""
     return np.zeros(np.broadcast_shapes(lows.shape, highs.shape))
+
+
+def _lower_end(whole: Density, core: _Core | None, cut: float) -> float:
+    """The value that ``cut`` of the values lie below."""
+    if core is not None and core.below <= cut:
+        return _quantile(core.density, cut - core.below)
+    return _quantile(whole, cut)
+
+
+def _upper_end(whole: Density, core: _Core | None, cut: float) -> float:
+    """The value that ``cut`` of the values lie above."""
+    if core is not None and core.above <= cut:
+        return _quantile(core.density, core.density.total - (cut - core.above))
+    return _quantile(whole, whole.total - cut)
 
 
 def _quantile(density: Density, mass: float) -> float:
