@@ -379,6 +379,22 @@ def test_uneven_channels_are_told_to_be_equalized(
 
 
 @pytest.mark.slow
+def test_a_last_layer_in_float_has_the_error_of_the_outputs(
+    run: Command, write_recipe: Callable[..., Path], tmp_path: Path
+) -> None:
+    """To follow it the outputs are made integers, which costs what the model itself does not lose."""
+    np.save(tmp_path / "rows.npy", np.random.default_rng(1).normal(size=(40, 6)).astype(np.float32))
+    dataset = {"format": {"type": "npy"}, "calibration": {"path": str(tmp_path / "rows.npy"), "samples": 40}}
+    recipe = write_recipe(uneven_pair(tmp_path), dataset, [{"scheme": "int8", "exclude": ["t1"]}])
+    ended = run("debug", recipe, "--output", tmp_path / "debug")
+    assert ended.code == 0, ended.err
+    made = DebugReport.model_validate_json((tmp_path / "debug" / "debug.json").read_text(encoding="utf-8"))
+    last = next(layer for layer in made.layers if layer.name == "t1")
+    assert last.skipped == "it is in float already" and last.output.clipped is None
+    assert last.output.closeness.sqnr_db == pytest.approx(made.whole.sqnr_db, abs=1e-6)
+
+
+@pytest.mark.slow
 def test_a_layer_that_makes_the_outputs_infinite(
     run: Command, write_recipe: Callable[..., Path], tmp_path: Path
 ) -> None:

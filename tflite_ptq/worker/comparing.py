@@ -16,7 +16,7 @@ from tflite_ptq.debug_result import Closeness, LayerDebug, TensorError
 from tflite_ptq.errors import DataError, MeasurementError
 from tflite_ptq.measure.environment import cores
 from tflite_ptq.measure.fidelity import noise_power, power, summarize
-from tflite_ptq.measure.layer_error import ErrorOfTensor, pairs, tensor_errors, weight_sqnr_db
+from tflite_ptq.measure.layer_error import ErrorOfTensor, Pair, pairs, tensor_errors, weight_sqnr_db
 from tflite_ptq.model.editing import Editable, Node
 from tflite_ptq.model.flatbuffer import describe
 from tflite_ptq.quantize.correction.layers import match
@@ -76,13 +76,9 @@ def compare_layers(request: CompareLayers) -> LayersCompared:
     prepared = _prepared(request.yardstick.model_dump_json())
     reference = Editable(Path(request.yardstick.reference).read_bytes())
     quantized = Editable(Path(request.followed).read_bytes())
+    as_made = Editable(Path(request.model).read_bytes())
     watched = pairs(reference, quantized)
-    samples = zip(
-        as_inputs(reference, prepared.names, prepared.samples),
-        as_inputs(quantized, prepared.names, prepared.samples),
-        strict=True,
-    )
-    errors = tensor_errors(reference, quantized, watched, samples)
+    errors = _errors(reference, quantized, watched, prepared)
     from_float = {
         node.outputs[0]
         for node in quantized.nodes()
@@ -94,6 +90,9 @@ def compare_layers(request: CompareLayers) -> LayersCompared:
         if quantized.affine(pair.quantized) is not None
         and (pair.reference in reference.inputs or pair.quantized not in from_float)
     }
+    # What a layer in float hands out as it is has no error of integer outputs.
+    handed_out = [p for p in pairs(reference, as_made) if p.reference in reference.outputs and p.name not in integer]
+    errors |= _errors(reference, as_made, handed_out, prepared) if handed_out else {}
     weights = {one.name: weight_sqnr_db(one.weights, one.quantized_weights) for one in match(reference, quantized)[0]}
     patterns = exclude_patterns(reference)
     layers = []
@@ -123,13 +122,24 @@ def compare_layers(request: CompareLayers) -> LayersCompared:
             )
         )
     return LayersCompared(
-        whole=_closeness(Editable(Path(request.model).read_bytes()), prepared),
+        whole=_closeness(as_made, prepared),
         inputs=tuple(_shown(reference.name(i), errors.get(reference.name(i))) for i in reference.inputs),
         layers=tuple(layers),
         computed=tuple(reference.name(output) for node in reference.nodes() for output in node.outputs),
         samples=len(prepared.samples),
         subset=prepared.subset,
     )
+
+
+def _errors(
+    reference: Editable, quantized: Editable, watched: Sequence[Pair], prepared: _Prepared
+) -> dict[str, ErrorOfTensor]:
+    samples = zip(
+        as_inputs(reference, prepared.names, prepared.samples),
+        as_inputs(quantized, prepared.names, prepared.samples),
+        strict=True,
+    )
+    return tensor_errors(reference, quantized, watched, samples)
 
 
 def compare_outputs(request: CompareOutputs) -> OutputsCompared:
