@@ -1,10 +1,22 @@
 """When one way to make a variant counts as closer to float32 than another: by paired differences, beyond chance."""
 
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
 import pytest
 
+from tflite_ptq.errors import MeasurementError
+from tflite_ptq.improving import Improving
 from tflite_ptq.quantize.correction.closer import closest, surely_closer
+from tflite_ptq.recipe.dataset import Dataset
+from tflite_ptq.recipe.schema import Variant
 from tflite_ptq.report.notes import notes_on
-from tflite_ptq.result import Correction, Fidelity, LayerCorrection, VariantResult
+from tflite_ptq.result import Correction, Fidelity, Frozen, LayerCorrection, VariantResult
+from tflite_ptq.worker.calibration_messages import Correct, Corrected, Prepare, Prepared
+from tflite_ptq.worker.children import Children
+from tflite_ptq.worker.messages import Converted
 
 
 @pytest.mark.parametrize(
@@ -101,3 +113,85 @@ def test_the_note_on_several_outputs() -> None:
     assert notes_on(variant) == (
         "SQNR by output (in the table's, large values weigh most): boxes 31.3 dB, scores identical",
     )
+
+
+class Quiet:
+    def stage(self, what: str, done: int, total: int | None) -> None: ...
+
+
+class Answering:
+    """A child that answers what it is told to, and remembers what it was asked."""
+
+    def __init__(self, *, prepared: Prepared | MeasurementError, closer_by_db: float = 0.0) -> None:
+        self.asked: list[Frozen] = []
+        self._prepared, self._closer_by_db = prepared, closer_by_db
+
+    def ask(self, request: Frozen, *_: object) -> Frozen:
+        self.asked.append(request)
+        if isinstance(request, Prepare):
+            if isinstance(self._prepared, MeasurementError):
+                raise self._prepared
+            return self._prepared
+        if isinstance(request, Correct):
+            # Of 20 samples each fifth is held back in its turn; weights are made without the first fifth.
+            db = tuple(float(30 + place % 3) for place in range(20))
+            held = db if request.in_turn else tuple(one + self._closer_by_db for one in db[:4])
+            return Corrected(correction=corrected(held), closeness_db=held)
+        Path(request.target).write_bytes(b"made")  # type: ignore[attr-defined]
+        return Converted()
+
+
+def corrected(held: tuple[float, ...]) -> Correction:
+    mean = sum(held) / len(held)
+    return Correction(
+        method="one-pass",
+        sqnr_before_db=20.0,
+        sqnr_after_db=mean,
+        held_back_samples=len(held),
+        held_back=True,
+        layers=(),
+    )
+
+
+def improved(folder: Path, child: Answering, variant: dict[str, object]) -> tuple[Corrected | None, tuple[str, ...]]:
+    (folder / "int8.tflite").write_bytes(b"plain")
+    dataset = Dataset.model_validate({"format": {"type": "npy"}, "calibration": {"path": "x", "method": "minmax"}})
+    children = cast(Children, SimpleNamespace(runtime=child, converter=child, work=folder))
+    with ThreadPoolExecutor(max_workers=1) as converting:
+        improving = Improving((), dataset, folder / "float32.tflite", children, Quiet(), converting)
+        chosen = Variant.model_validate({"scheme": "int8", **variant})
+        return improving.improve(chosen, folder / "int8.tflite", ranged=folder / "ranged.tflite")
+
+
+def test_an_attempt_that_nobody_asked_for_costs_no_variant(tmp_path: Path) -> None:
+    found, notes = improved(tmp_path, Answering(prepared=MeasurementError("LiteRT fails")), {})
+    assert found is not None and found.closeness_db[:3] == (30, 31, 32)
+    assert notes == ("weights left to the converter: LiteRT fails",)
+    with pytest.raises(MeasurementError, match="LiteRT fails"):
+        improved(tmp_path, Answering(prepared=MeasurementError("LiteRT fails")), {"weights": {"equalize": True}})
+    assert (tmp_path / "int8.tflite").read_bytes() == b"plain"
+
+
+@pytest.mark.parametrize(
+    ("pairs", "gain", "kept", "told"),
+    [
+        (0, 1.0, "made", "weights compensated: {}: the converter's 30.8 dB, compensated 31.8 dB"),
+        (0, 0.0, "plain", "weights left to the converter: {}: the converter's 30.8 dB, compensated 30.8 dB"),
+        (
+            3,
+            1.0,
+            "made",
+            "weights equalized and compensated: {}: the converter's 30.8 dB, equalized and compensated 31.8 dB, "
+            "compensated 31.8 dB",
+        ),
+    ],
+)
+def test_weights_are_judged_on_the_samples_that_they_were_made_without(
+    tmp_path: Path, pairs: int, gain: float, kept: str, told: str
+) -> None:
+    """Without pairs to equalize both ways are one. 30, 31, 32, 30 are the first four's: 30.75."""
+    child = Answering(prepared=Prepared(pairs=pairs), closer_by_db=gain)
+    _, notes = improved(tmp_path, child, {})
+    assert notes == (told.format("mean SQNR on 4 calibration samples held back"),)
+    assert (tmp_path / "int8.tflite").read_bytes().decode() == kept
+    assert sum(isinstance(one, Prepare) for one in child.asked) == (1 if pairs == 0 else 2)

@@ -11,6 +11,7 @@ from statistics import fmean
 from typing import Literal
 
 from tflite_ptq import atomic
+from tflite_ptq.errors import ConversionError, MeasurementError, WorkerCrash
 from tflite_ptq.observer import Observer
 from tflite_ptq.quantize.correction.closer import closest, unless_exact
 from tflite_ptq.recipe.dataset import Dataset, Percentile, RangeMethod
@@ -30,6 +31,8 @@ BIAS_METHODS: dict[str, BiasMethods] = {
 }
 RANGE_METHODS: tuple[RangeMethod, ...] = ("mse", Percentile(percentile=99.99))
 """What ``method: auto`` holds against the converter's own."""
+_ITS_OWN = (ConversionError, MeasurementError, WorkerCrash)
+"""What costs an attempt that nobody asked for, and not the variant."""
 
 
 @dataclass(frozen=True)
@@ -136,18 +139,28 @@ class Improving:
             return plain, "" if by_default else f"weights left to the converter: {why}"
         if by_default and not plain.correction.held_back:
             return plain, "weights left to the converter: too few calibration samples to hold any back"
+        try:
+            tried = self._attempts(variant, method, ranged)
+        except _ITS_OWN as error:
+            if not by_default:
+                raise
+            return plain, f"weights left to the converter: {error}"
+        return _best(plain, tried, file)
+
+    def _attempts(self, variant: Variant, method: RangeMethod | None, ranged: Path | None) -> list[_Attempt]:
+        """The variant with other weights, each way once."""
         tried: list[_Attempt] = []
         for weights in variant.weightings:
+            if any(weights == one.weights for one in tried):
+                continue
             prepared, (calibrated,) = self._prepared(variant, weights, (method,), ranged, "weights")
             if weights.equalize and not prepared.pairs:
                 weights = weights.model_copy(update={"equalize": False})
-            if any(weights == one.weights for one in tried):
-                continue
             target = self._quantized(variant, calibrated, f"made{len(tried)}")
             # The weights were made by looking at all samples but those held back.
             made = self._correct(variant, self._work(variant, "reference"), target, in_turn=False) or Corrected()
             tried.append(_Attempt(weights, prepared, made, target))
-        return _best(plain, tried, file)
+        return tried
 
     def _prepared(
         self,
