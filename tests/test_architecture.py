@@ -19,6 +19,8 @@ LAYERS = [
     "debug_trials",
     "building evaluating",
     "improving",
+    "reweighting",
+    "remaking",
     "opening",
     "reporting run_context",
     "journal manifest",

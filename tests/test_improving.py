@@ -12,6 +12,7 @@ from tflite_ptq.improving import Improving
 from tflite_ptq.quantize.correction.closer import closest, surely_closer
 from tflite_ptq.recipe.dataset import Dataset
 from tflite_ptq.recipe.schema import Variant
+from tflite_ptq.remaking import Remaking
 from tflite_ptq.report.notes import notes_on
 from tflite_ptq.result import Correction, Fidelity, Frozen, LayerCorrection, VariantResult
 from tflite_ptq.worker.calibration_messages import Correct, Corrected, Prepare, Prepared
@@ -158,7 +159,7 @@ def improved(folder: Path, child: Answering, variant: dict[str, object]) -> tupl
     dataset = Dataset.model_validate({"format": {"type": "npy"}, "calibration": {"path": "x", "method": "minmax"}})
     children = cast(Children, SimpleNamespace(runtime=child, converter=child, work=folder))
     with ThreadPoolExecutor(max_workers=1) as converting:
-        improving = Improving((), dataset, folder / "float32.tflite", children, Quiet(), converting)
+        improving = Improving(Remaking((), dataset, folder / "float32.tflite", children, Quiet(), converting))
         chosen = Variant.model_validate({"scheme": "int8", **variant})
         return improving.improve(chosen, folder / "int8.tflite", ranged=folder / "ranged.tflite")
 

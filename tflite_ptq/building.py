@@ -20,6 +20,7 @@ from tflite_ptq.improving import Improving
 from tflite_ptq.model.tflite_source import needs_source, shares_calibration
 from tflite_ptq.opening import Source
 from tflite_ptq.recipe.schema import FLOAT32, Variant
+from tflite_ptq.remaking import Remaking
 from tflite_ptq.report.notes import by_plain_kernels
 from tflite_ptq.result import Frozen, TensorInfo
 from tflite_ptq.run_context import RunContext
@@ -231,7 +232,9 @@ class Building:
         dataset = self.run.recipe.dataset
         if dataset is None or dataset.calibration is None:
             return None
-        return Improving(self.inputs, dataset, self.run.file(FLOAT32), self.run.children, self.run.observer, converting)
+        return Improving(
+            Remaking(self.inputs, dataset, self.run.file(FLOAT32), self.run.children, self.run.observer, converting)
+        )
 
 
 def _name(variant: Variant | None) -> str:

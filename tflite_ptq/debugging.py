@@ -28,6 +28,7 @@ from tflite_ptq.observer import Observer
 from tflite_ptq.recipe.dataset import Dataset, RangeMethod
 from tflite_ptq.recipe.loader import LoadedRecipe
 from tflite_ptq.recipe.schema import FLOAT32, Recipe, Variant
+from tflite_ptq.remaking import Remaking
 from tflite_ptq.report import debug_files, outcome_folder
 from tflite_ptq.report.debug_advice import advise
 from tflite_ptq.result import RecipeInfo, TensorInfo
@@ -184,7 +185,7 @@ class _Story:
     ) -> _Ranges:
         """What ``convert`` would keep in the place of ``ranges``."""
         with ThreadPoolExecutor(max_workers=1) as converting:
-            improving = Improving(inputs, dataset, reference, self.children, self.observer, converting)
+            improving = Improving(Remaking(inputs, dataset, reference, self.children, self.observer, converting))
             if not improving.chooses_ranges(self.variant):
                 return ranges
             tried = self.children.work / "tried.tflite"

@@ -120,6 +120,7 @@ class Correct(Frozen):
     model: str
     others: tuple[str, ...] = ()
     in_turn: bool = True
+    judge_only: bool = False
     methods: tuple[Literal["one-pass", "sequential"], ...]
     inputs: tuple[TensorInfo, ...]
     dataset: Dataset

@@ -39,7 +39,7 @@ def correct(request: Correct) -> Corrected:
         chosen = _closest(trials)
         if not trials[chosen].finite:
             raise MeasurementError("the outputs hold NaN or infinity on calibration samples")
-        found = decide.correct(trials[chosen])
+        found = decide.judged(trials[chosen]) if request.judge_only else decide.correct(trials[chosen])
     except MeasurementError as error:  # the audit, which runs the file as it is, judges whether it is of use
         return Corrected(unserved=str(error))
     if found.data != quantized[0]:

@@ -131,6 +131,11 @@ class Trial:
         return model
 
 
+def judged(trial: Trial) -> Corrected:
+    """How close the model comes with all of its layers corrected, and the file as it is."""
+    return Corrected(trial.quantized, trial.method, (), -float(trial.before.mean()), trial.closeness_db)
+
+
 def correct(trial: Trial) -> Corrected:
     """The biases that bring the outputs closest to the float model's: without those that surely harm, the others
     measured again on all samples, as means settle as 1 / sqrt(n)."""

@@ -1,0 +1,110 @@
+"""A variant made another way: its float file prepared, quantized, and its biases corrected."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tflite_ptq.observer import Observer
+from tflite_ptq.recipe.dataset import Dataset, RangeMethod
+from tflite_ptq.recipe.schema import Variant, Weights
+from tflite_ptq.result import TensorInfo
+from tflite_ptq.worker.calibration_messages import Correct, Corrected, Prepare, Prepared
+from tflite_ptq.worker.children import Children
+from tflite_ptq.worker.messages import Converted, Quantize
+
+BiasMethods = tuple[Literal["one-pass", "sequential"], ...]
+BIAS_METHODS: dict[str, BiasMethods] = {
+    "none": (),
+    "one-pass": ("one-pass",),
+    "sequential": ("sequential",),
+    "auto": ("sequential", "one-pass"),
+}
+
+
+@dataclass(frozen=True)
+class Remaking:
+    """Makes variants of the float file ``float32`` in scratch files. Samples come from ``dataset``."""
+
+    inputs: tuple[TensorInfo, ...]
+    dataset: Dataset
+    float32: Path
+    children: Children
+    observer: Observer
+    converting: ThreadPoolExecutor
+
+    def correct(
+        self,
+        variant: Variant,
+        file: Path,
+        others: Sequence[Path] = (),
+        *,
+        reference: Path | None = None,
+        in_turn: bool = True,
+        judge_only: bool = False,
+    ) -> Corrected | None:
+        """What ``Correct`` does with ``file``, against ``float32`` unless told; ``None`` where nothing is asked for."""
+        # The error that reaches a layer is not known in advance where activations are quantized at run time.
+        methods = tuple(m for m in BIAS_METHODS[variant.correction] if variant.needs_calibration or m == "one-pass")
+        if variant.scheme == "float16" or not (methods or variant.weightings):
+            return None
+        self.observer.stage(f"correcting {variant.name}", 0, None)
+        request = Correct(
+            reference=str(reference or self.float32),
+            model=str(file),
+            others=tuple(map(str, others)),
+            in_turn=in_turn,
+            judge_only=judge_only,
+            methods=methods,
+            inputs=self.inputs,
+            dataset=self.dataset,
+        )
+        return self.children.runtime.ask(request, Corrected, f"correction of {variant.name}")
+
+    def prepare(
+        self,
+        variant: Variant,
+        weights: Weights,
+        methods: tuple[RangeMethod | None, ...],
+        part: str,
+        *,
+        ranged: Path | None = None,
+    ) -> tuple[Prepared, tuple[Path, ...]]:
+        """What ``Prepare`` does, and its float files with ranges by each method. Names of files begin with ``part``."""
+        targets = tuple(self._scratch(variant, f"{part}-{number}") for number in range(len(methods)))
+        request = Prepare(
+            model=str(self.float32),
+            variant=variant,
+            weights=weights,
+            methods=methods,
+            ranged=None if ranged is None else str(ranged),
+            targets=tuple(map(str, targets)),
+            reference=str(self.reference(variant, part)),
+            inputs=self.inputs,
+            dataset=self.dataset,
+        )
+        stage = f"preparing {'ranges' if weights.plain else 'weights'} of {variant.name}"
+        done = self.children.runtime.ask(
+            request, Prepared, stage, lambda done, total: self.observer.stage(stage, done, total)
+        )
+        return done, targets
+
+    def reference(self, variant: Variant, part: str) -> Path:
+        """The float file that computes the same as those prepared, but for rounding."""
+        return self._scratch(variant, f"{part}-reference")
+
+    def quantize(self, variant: Variant, calibrated: Path, part: str) -> Path:
+        """A prepared file quantized."""
+        file = self._scratch(variant, f"{part}-made")
+        request = Quantize(calibrated=str(calibrated), variant=variant, target=str(file))
+        # The converter answers one thread only.
+        self.converting.submit(
+            self.children.converter.ask, request, Converted, f"conversion of {variant.name}"
+        ).result()
+        return file
+
+    def _scratch(self, variant: Variant, part: str) -> Path:
+        return self.children.work / f"{variant.name}.{part}.tflite"

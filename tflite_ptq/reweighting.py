@@ -1,0 +1,115 @@
+"""Other weights for an integer variant: each way is tried, the closest kept where samples held back say so."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+from tflite_ptq import atomic
+from tflite_ptq.errors import ConversionError, MeasurementError, WorkerCrash
+from tflite_ptq.quantize.correction.closer import closest, unless_exact
+from tflite_ptq.recipe.dataset import RangeMethod
+from tflite_ptq.recipe.schema import Variant, Weights
+from tflite_ptq.remaking import Remaking
+from tflite_ptq.report.notes import closeness, judged_on
+from tflite_ptq.result import LayerCorrection
+from tflite_ptq.worker.calibration_messages import Corrected, Prepared
+
+_LEFT = "weights left to the converter"
+_ITS_OWN = (ConversionError, MeasurementError, WorkerCrash)
+"""What costs an attempt that nobody asked for, and not the variant."""
+
+
+@dataclass(frozen=True)
+class Plain:
+    """The variant with the converter's weights, in ``file``: what its correction did, the ``method`` of its activation
+    ranges (``None``: the dataset's), and the float file that holds them, if it was quantized from one."""
+
+    file: Path
+    corrected: Corrected
+    method: RangeMethod | None
+    ranged: Path | None
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """The variant with other weights, in ``file``; how close it comes to ``reference``, its float file, corrected."""
+
+    weights: Weights
+    prepared: Prepared
+    reference: Path
+    file: Path
+    judged: Corrected
+
+
+def reweighted(remaking: Remaking, variant: Variant, plain: Plain) -> tuple[Corrected, str | None]:
+    """Leaves the variant with the weights that bring it closest in ``plain.file``: what its correction did, and a note.
+
+    Raises what ``Remaking`` does where the recipe asks for the weights; what is tried by default costs nothing.
+    """
+    by_default, correction = variant.weights is None, plain.corrected.correction
+    if correction is None:
+        return plain.corrected, None if by_default else f"{_LEFT}: the model cannot be followed layer by layer"
+    if by_default and not correction.held_back:
+        return plain.corrected, f"{_LEFT}: too few calibration samples to hold any back"
+    try:
+        tried = _attempts(remaking, variant, plain)
+        return _closest(remaking, variant, plain, tried)
+    except _ITS_OWN as error:
+        if not by_default:
+            raise
+        return plain.corrected, f"{_LEFT}: {error}"
+
+
+def _attempts(remaking: Remaking, variant: Variant, plain: Plain) -> list[_Attempt]:
+    """The variant with other weights, each way once."""
+    tried: list[_Attempt] = []
+    for weights in variant.weightings:
+        if any(weights == one.weights for one in tried):
+            continue
+        part = f"weights{len(tried)}"
+        prepared, (calibrated,) = remaking.prepare(variant, weights, (plain.method,), part, ranged=plain.ranged)
+        if weights.equalize and not prepared.pairs:
+            weights = weights.model_copy(update={"equalize": False})
+        file, reference = remaking.quantize(variant, calibrated, part), remaking.reference(variant, part)
+        # The weights were made by looking at all samples but those held back.
+        judged = remaking.correct(variant, file, reference=reference, in_turn=False, judge_only=True) or Corrected()
+        tried.append(_Attempt(weights, prepared, reference, file, judged))
+    return tried
+
+
+def _closest(remaking: Remaking, variant: Variant, plain: Plain, tried: Sequence[_Attempt]) -> tuple[Corrected, str]:
+    """The closest, in ``plain.file`` where it is not what that holds, and a note on all of them."""
+    held_back = next((one.judged.correction for one in tried if one.judged.correction is not None), None)
+    if held_back is None:
+        return plain.corrected, f"{_LEFT}: {tried[0].judged.unserved}"
+    # The first fold's, where each part was held back in its turn.
+    plain_db = plain.corrected.closeness_db[: held_back.held_back_samples]
+    place = closest(plain_db, [one.judged.closeness_db for one in tried])
+    told = [f"the converter's {_mean(plain_db)}"]
+    told += [f"{one.weights.in_words} {_mean(one.judged.closeness_db)}" for one in tried]
+    compared = f"mean SQNR on {judged_on(held_back)}: {', '.join(told)}"
+    if place is None:
+        nearest = max(tried, key=lambda one: fmean(one.judged.closeness_db or [-math.inf]))
+        return _with_layers(plain.corrected, map(_refused, nearest.prepared.layers)), f"{_LEFT}: {compared}"
+    best = tried[place]
+    made = remaking.correct(variant, best.file, reference=best.reference, in_turn=False) or best.judged
+    atomic.write(plain.file, best.file.read_bytes())
+    return _with_layers(made, best.prepared.layers), f"weights {best.weights.in_words}: {compared}"
+
+
+def _with_layers(made: Corrected, layers: Iterable[LayerCorrection]) -> Corrected:
+    if made.correction is None:
+        return made
+    return made.model_copy(update={"correction": made.correction.model_copy(update={"weights": tuple(layers)})})
+
+
+def _refused(layer: LayerCorrection) -> LayerCorrection:
+    return layer if layer.status == "skipped" else layer.model_copy(update={"status": "refused"})
+
+
+def _mean(closeness_db: Sequence[float]) -> str:
+    return closeness(unless_exact(fmean(closeness_db))) if closeness_db else "unknown"
