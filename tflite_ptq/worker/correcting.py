@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from tflite_ptq import atomic
 from tflite_ptq.data.reader import Reader, stream
 from tflite_ptq.errors import MeasurementError
+from tflite_ptq.measure.environment import cores
 from tflite_ptq.model.editing import Editable
 from tflite_ptq.model.flatbuffer import describe
 from tflite_ptq.quantize.correction import decide
@@ -35,11 +37,14 @@ def correct(request: Correct) -> Corrected:
     quantized = [path.read_bytes(), *(Path(other).read_bytes() for other in request.others)]
     try:
         yardstick = Yardstick(reference, names, samples, in_turn=request.in_turn)
-        trials = [Trial(yardstick, data, request.methods) for data in quantized]
+        first = Trial(yardstick, quantized[0], request.methods)
+        with ThreadPoolExecutor(cores()) as pool:  # what the first found of the float model serves the others
+            others = pool.map(lambda data: Trial(yardstick, data, request.methods), quantized[1:])
+            trials = [first, *others]
         chosen = _closest(trials)
         if not trials[chosen].finite:
             raise MeasurementError("the outputs hold NaN or infinity on calibration samples")
-        found = decide.judged(trials[chosen]) if request.judge_only else decide.correct(trials[chosen])
+        found = decide.judged(trials[chosen]) if request.judge_only else decide.correct(trials[chosen], cores())
     except MeasurementError as error:  # the audit, which runs the file as it is, judges whether it is of use
         return Corrected(unserved=str(error))
     if found.data != quantized[0]:

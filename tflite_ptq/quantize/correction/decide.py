@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
@@ -136,10 +137,10 @@ def judged(trial: Trial) -> Corrected:
     return Corrected(trial.quantized, trial.method, (), -float(trial.before.mean()), trial.closeness_db)
 
 
-def correct(trial: Trial) -> Corrected:
+def correct(trial: Trial, threads: int = 1) -> Corrected:
     """The biases that bring the outputs closest to the float model's: without those that surely harm, the others
-    measured again on all samples, as means settle as 1 / sqrt(n)."""
-    kept, after = _choose(trial)
+    measured again on all samples, as means settle as 1 / sqrt(n). The same for any number of ``threads``."""
+    kept, after = _choose(trial, threads)
     gain = f"{-trial.before.mean():.1f} dB to {-after.mean():.1f} dB on {trial.judged_on}"
     decisions = [*map(_skipped, trial.left), *(_decided(layer, trial, kept, gain) for layer in _tried(trial))]
     data = trial.quantized
@@ -164,17 +165,24 @@ def _decided(layer: Layer, trial: Trial, kept: frozenset[str], gain: str) -> Dec
     return Decision(layer.name, layer.kind, "refused", "did not bring the outputs closer to float")
 
 
-def _choose(trial: Trial) -> tuple[frozenset[str], Floats]:
+def _choose(trial: Trial, threads: int) -> tuple[frozenset[str], Floats]:
     """The layers whose correction is kept, and the noise with them: all, less those surely better taken back."""
     kept = [layer.name for layer in _tried(trial) if any(np.any(deltas[layer.name]) for deltas in trial.deltas)]
     after = trial.after
-    if len(trial.layers) <= _MOST_LAYERS_TRIED:
-        for name in list(kept):
-            others = [{k: deltas[k] for k in kept if k != name} for deltas in trial.deltas]
-            without = trial.judge([trial.with_biases(part) for part in others])
-            if _lower(without, after, _STANDARD_ERRORS):
-                kept.remove(name)
-                after = without
+    untried = list(kept) if len(trial.layers) <= _MOST_LAYERS_TRIED else []
+
+    def without(name: str) -> Floats:
+        others = [{k: deltas[k] for k in kept if k != name} for deltas in trial.deltas]
+        return trial.judge([trial.with_biases(part) for part in others])
+
+    with ThreadPoolExecutor(threads) as pool:
+        while untried:
+            # Few are taken back: the next layers are tried as if this one were kept, and again where it is not.
+            for noise in pool.map(without, list(untried)):
+                name = untried.pop(0)
+                if _lower(noise, after, _STANDARD_ERRORS):
+                    kept, after = [k for k in kept if k != name], noise
+                    break
     return (frozenset(kept), after) if _lower(after, trial.before, _LEAST_GAIN) else (frozenset(), trial.before)
 
 
