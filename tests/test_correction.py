@@ -17,6 +17,7 @@ from tiny_tflite import File, Graph, Op, T, moving
 
 from tflite_ptq.model.editing import Editable
 from tflite_ptq.quantize.correction.bias import one_pass, sequential
+from tflite_ptq.quantize.correction.closer import surely_closer
 from tflite_ptq.quantize.correction.decide import Corrected, Method, Trial, correct
 from tflite_ptq.quantize.correction.layers import Layer, match
 from tflite_ptq.quantize.correction.response import Geometry, mean_response
@@ -314,6 +315,22 @@ def test_few_samples_are_all_judged_on(count: int, holds_back: bool, tmp_path: P
     found = corrected(reference, model, samples, "one-pass")
     assert (found.method, found.held_back) == ("one-pass", count)
     assert Yardstick(reference, ["x"], [{"x": x} for x in samples]).holds_back is holds_back
+
+
+@pytest.mark.parametrize("count", [8, 10, 12, 20, 59, 60])
+def test_the_first_fold_is_judged_alike_alone_and_among_others(count: int, tmp_path: Path) -> None:
+    """One and the same file, whose samples have powers of a thousand to one, is never closer than itself."""
+    chain = two_layers()
+    reference, samples = chain.build(tmp_path), positive(count)
+    samples = [x * np.float32(30 if place % 7 == 3 else 1) for place, x in enumerate(samples)]
+    model = quantized(chain, limits(reference, samples), tmp_path, "int8", np.rint)
+    named = [{"x": x} for x in samples]
+    among, alone = (
+        Trial(Yardstick(reference, ["x"], named, in_turn=in_turn), model.to_bytes(), ()).closeness_db
+        for in_turn in (True, False)
+    )
+    np.testing.assert_allclose(among[: len(alone)], alone, atol=1e-9)
+    assert not surely_closer(among[: len(alone)], alone) and not surely_closer(alone, among[: len(alone)])
 
 
 def test_what_is_held_back_is_not_measured_on(tmp_path: Path) -> None:

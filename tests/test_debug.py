@@ -361,9 +361,17 @@ def test_the_bad_layer_comes_first_and_excluding_it_acts(
 def test_uneven_channels_are_told_to_be_equalized(
     run: Command, write_recipe: Callable[..., Path], tmp_path: Path
 ) -> None:
-    np.save(tmp_path / "rows.npy", np.random.default_rng(1).normal(size=(120, 6)).astype(np.float32))
-    dataset = {"format": {"type": "npy"}, "calibration": {"path": str(tmp_path / "rows.npy"), "samples": 120}}
-    recipe = write_recipe(uneven_pair(tmp_path), dataset, [{"scheme": "int8", "correction": "one-pass"}])
+    """Only samples that did not make the weights can tell."""
+    rng = np.random.default_rng(1)
+    dataset: dict[str, Any] = {"format": {"type": "npy"}}
+    for name, count in (("calibration", 120), ("evaluation", 60)):
+        np.save(tmp_path / f"{name}.npy", rng.normal(size=(count, 6)).astype(np.float32))
+        dataset[name] = {"path": str(tmp_path / f"{name}.npy"), **({"samples": count} if count == 120 else {})}
+    model, variants = uneven_pair(tmp_path), [{"scheme": "int8", "correction": "one-pass"}]
+    calibration_only = {key: value for key, value in dataset.items() if key != "evaluation"}
+    ended = run("debug", write_recipe(model, calibration_only, variants), "--json", "--output", tmp_path / "without")
+    assert DebugReport.model_validate_json(ended.out).weights == ()
+    recipe = write_recipe(model, dataset, variants)
     ended = run("debug", recipe, "--output", tmp_path / "debug")
     assert ended.code == 0, ended.err
     made = DebugReport.model_validate_json((tmp_path / "debug" / "debug.json").read_text(encoding="utf-8"))

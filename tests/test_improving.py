@@ -7,7 +7,7 @@ from typing import cast
 
 import pytest
 
-from tflite_ptq.errors import MeasurementError
+from tflite_ptq.errors import ConversionError, MeasurementError
 from tflite_ptq.improving import Improving
 from tflite_ptq.quantize.correction.closer import closest, surely_closer
 from tflite_ptq.recipe.dataset import Dataset
@@ -17,7 +17,7 @@ from tflite_ptq.report.notes import notes_on
 from tflite_ptq.result import Correction, Fidelity, Frozen, LayerCorrection, VariantResult
 from tflite_ptq.worker.calibration_messages import Correct, Corrected, Prepare, Prepared
 from tflite_ptq.worker.children import Children
-from tflite_ptq.worker.messages import Converted
+from tflite_ptq.worker.messages import Converted, Quantize
 
 
 @pytest.mark.parametrize(
@@ -142,6 +142,11 @@ class Answering:
         return Converted()
 
 
+LEFT_ALONE = "weights left to the converter: no layer of the model can be changed so"
+ROUNDED = LayerCorrection(layer="a", op="CONV_2D", status="kept", reason="compensated rounding, range max")
+LEFT = LayerCorrection(layer="a", op="CONV_2D", status="skipped", reason="its weights are computed by the model")
+
+
 def corrected(held: tuple[float, ...]) -> Correction:
     mean = sum(held) / len(held)
     return Correction(
@@ -191,8 +196,39 @@ def test_weights_are_judged_on_the_samples_that_they_were_made_without(
     tmp_path: Path, pairs: int, gain: float, kept: str, told: str
 ) -> None:
     """Without pairs to equalize both ways are one. 30, 31, 32, 30 are the first four's: 30.75."""
-    child = Answering(prepared=Prepared(pairs=pairs), closer_by_db=gain)
+    child = Answering(prepared=Prepared(pairs=pairs, layers=(ROUNDED,)), closer_by_db=gain)
     _, notes = improved(tmp_path, child, {})
     assert notes == (told.format("mean SQNR on 4 calibration samples held back"),)
     assert (tmp_path / "int8.tflite").read_bytes().decode() == kept
     assert sum(isinstance(one, Prepare) for one in child.asked) == (1 if pairs == 0 else 2)
+
+
+@pytest.mark.parametrize(
+    ("layer", "variant", "notes"),
+    [
+        (LEFT, {}, ()),
+        (LEFT, {"weights": {"rounding": "compensated"}}, (LEFT_ALONE,)),
+        (ROUNDED, {"weights": {"equalize": True}}, (LEFT_ALONE,)),
+    ],
+)
+def test_nothing_is_made_where_no_weights_change(
+    tmp_path: Path, layer: LayerCorrection, variant: dict[str, object], notes: tuple[str, ...]
+) -> None:
+    """No layer that can be rounded; no pair that can be equalized."""
+    child = Answering(prepared=Prepared(layers=(layer,)), closer_by_db=1)
+    _, told = improved(tmp_path, child, variant)
+    assert told == notes
+    assert (tmp_path / "int8.tflite").read_bytes() == b"plain"
+    assert not [one for one in child.asked if isinstance(one, Quantize)]
+
+
+def test_of_two_attempts_one_may_fail(tmp_path: Path) -> None:
+    class Once(Answering):
+        def ask(self, request: Frozen, *more: object) -> Frozen:
+            if isinstance(request, Prepare) and request.weights.equalize:
+                raise ConversionError("no such luck")
+            return super().ask(request, *more)
+
+    _, (note,) = improved(tmp_path, Once(prepared=Prepared(layers=(ROUNDED,)), closer_by_db=1), {})
+    assert note.startswith("weights compensated: ") and "equalized and compensated unknown" in note
+    assert (tmp_path / "int8.tflite").read_bytes() == b"made"

@@ -9,6 +9,7 @@ from float_chain import RELU, SAME, Chain, Conv, Dense, run
 from numpy.typing import NDArray
 
 from tflite_ptq.model.editing import Editable
+from tflite_ptq.quantize.weights import hessian
 from tflite_ptq.quantize.weights.apply import Rounding, prepare_weights
 from tflite_ptq.quantize.weights.ranges import WeightRange, scales_for
 
@@ -92,6 +93,28 @@ def test_inputs_with_nan_fall_back_to_nearest(tmp_path: Path) -> None:
     bad = np.full((1, 4), np.nan, np.float32)
     (change,) = prepare_weights(model, [[bad]], rounding="compensated", weight_range="max")
     assert (change.rounding, change.reason) == ("nearest", "its inputs hold NaN or infinity on calibration data")
+
+
+def test_inputs_too_small_to_weigh_fall_back_to_nearest(tmp_path: Path) -> None:
+    """The squares of 1e-22 are below float32's normal numbers: what is left of them has no inverse, or an idle one."""
+    model = Chain((1, 64), [Dense(normal(4, 64), None, (1, 4))]).build(tmp_path)
+    weights = model.constant(model.nodes()[0].inputs[1])
+    tiny = [[normal(1, 64) * np.float32(1e-22)] for _ in range(20)]
+    (change,) = prepare_weights(model, tiny, rounding="compensated", weight_range="max")
+    assert change.rounding in ("nearest", "compensated")
+    scales = np.abs(weights).max(axis=1, keepdims=True) / 127
+    codes = model.constant(model.nodes()[0].inputs[1]) / scales
+    np.testing.assert_allclose(codes, np.rint(codes), atol=1e-3)
+
+
+def test_layers_taken_in_many_passes_are_rounded_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a pass finds is of the float model, not of the layers that the pass before has rounded."""
+    samples, one = inputs(12), network(tmp_path)
+    many = one.copy()
+    at_once = prepare_weights(one, samples, rounding="compensated", weight_range="max")
+    monkeypatch.setattr(hessian, "_MOST_BYTES", 1)
+    assert prepare_weights(many, samples, rounding="compensated", weight_range="max") == at_once
+    assert one.to_bytes() == many.to_bytes()
 
 
 def test_compensation_without_samples_is_refused(tmp_path: Path) -> None:

@@ -98,11 +98,15 @@ class Trials:
             trials.append(MethodTrial(method=shown(method), closeness=self._tried("method", quantized)))
         return tuple(trials)
 
-    def weights(self, method: RangeMethod) -> tuple[WeightsTrial, ...]:
-        """The variant with other weights: by the recipe's own way, and by those that ``convert`` tries by default."""
+    def weights(self, method: RangeMethod | None) -> tuple[WeightsTrial, ...]:
+        """The variant with other weights: by the recipe's own way, and by those that ``convert`` tries by default.
+
+        ``method``: that of the activation ranges; ``None``: the dataset's.
+        """
         trials: dict[Weights, WeightsTrial] = {}
         ways = dict.fromkeys((*self.variant.weightings, *WEIGHTS_TRIED))
-        for done, weights in enumerate(ways):
+        for done, asked in enumerate(ways):
+            weights = asked
             self.observer.stage("trying other weights", done, len(ways))
             what, made = f"weights {weights.in_words}", self.file("weights-calibrated")
             prepare = Prepare(
@@ -119,7 +123,7 @@ class Trials:
             try:
                 pairs = self.children.runtime.ask(prepare, Prepared, what).pairs
             except ITS_OWN as error:
-                trials[weights] = _weights_trial(weights, Closeness(error=str(error)))
+                trials[weights] = _weights_trial(asked, weights, Closeness(error=str(error)))
                 continue
             if weights.equalize and not pairs:
                 weights = weights.model_copy(update={"equalize": False})
@@ -129,7 +133,8 @@ class Trials:
             def quantized(made: Path = made, what: str = what) -> None:
                 self._quantize(made, self.variant, self.file("weights"), what)
 
-            trials[weights] = _weights_trial(weights, self._tried("weights", quantized))
+            written = asked if asked == self.variant.weights else weights
+            trials[weights] = _weights_trial(written, weights, self._tried("weights", quantized))
         return tuple(trials.values())
 
     def correction(self, quantized: Path) -> CorrectionTrial:
@@ -185,6 +190,6 @@ class Trials:
         return self.children.work / f"{name}.tflite"
 
 
-def _weights_trial(weights: Weights, closeness: Closeness) -> WeightsTrial:
-    written = weights.model_dump(mode="json", exclude_defaults=True)
-    return WeightsTrial(way=weights.in_words, weights=written, closeness=closeness)
+def _weights_trial(written: Weights, weights: Weights, closeness: Closeness) -> WeightsTrial:
+    as_in_recipe = written.model_dump(mode="json", exclude_defaults=True)
+    return WeightsTrial(way=weights.in_words, weights=as_in_recipe, closeness=closeness)

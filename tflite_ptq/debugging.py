@@ -150,7 +150,9 @@ class _Story:
             layers=layers,
             exclusions=trials.exclusions(layers),
             methods=trials.methods(dataset.calibration, ranges.method),
-            weights=trials.weights(ranges.method),
+            weights=trials.weights(None if ranges.method == dataset.calibration.first_method else ranges.method)
+            if compared.subset == "evaluation"
+            else (),  # calibration samples made them, and would flatter them
             correction=trials.correction(quantized),
             duration_s=0.0,
         )

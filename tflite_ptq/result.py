@@ -109,8 +109,8 @@ class Correction(Frozen):
 
     SQNR of the outputs against float32 in dB, before a last softmax or logistic, mean over the ``held_back_samples``
     calibration samples, each judged by a correction that was not computed on it (``held_back`` false: too few to hold
-    any back, so all served twice); ``None`` where the outputs are identical to float32's. ``weights``: what the variant
-    asked for beside, which is kept or refused as a whole.
+    any back, so all served twice); ``None`` where the outputs are identical to float32's. ``weights``: what
+    other weights did, which are kept or refused as a whole.
     """
 
     method: Literal["one-pass", "sequential"] | None

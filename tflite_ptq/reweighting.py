@@ -51,34 +51,45 @@ def reweighted(remaking: Remaking, variant: Variant, plain: Plain) -> tuple[Corr
     Raises what ``Remaking`` does where the recipe asks for the weights; what is tried by default costs nothing.
     """
     by_default, correction = variant.weights is None, plain.corrected.correction
+    if by_default and (correction is None or plain.ranged is None):
+        return plain.corrected, None  # TFLiteConverter's own calibration was asked for, or served in the place of ours
     if correction is None:
-        return plain.corrected, None if by_default else f"{_LEFT}: the model cannot be followed layer by layer"
+        return plain.corrected, f"{_LEFT}: {plain.corrected.unserved}"
     if by_default and not correction.held_back:
         return plain.corrected, f"{_LEFT}: too few calibration samples to hold any back"
-    try:
-        tried = _attempts(remaking, variant, plain)
-        return _closest(remaking, variant, plain, tried)
-    except _ITS_OWN as error:
-        if not by_default:
-            raise
-        return plain.corrected, f"{_LEFT}: {error}"
+    tried = _attempts(remaking, variant, plain)
+    if not tried:
+        return plain.corrected, None if by_default else f"{_LEFT}: no layer of the model can be changed so"
+    return _closest(remaking, variant, plain, tried)
 
 
 def _attempts(remaking: Remaking, variant: Variant, plain: Plain) -> list[_Attempt]:
-    """The variant with other weights, each way once."""
+    """The variant with other weights, each way once and where it changes any."""
     tried: list[_Attempt] = []
-    for weights in variant.weightings:
+    for number, weights in enumerate(variant.weightings):
         if any(weights == one.weights for one in tried):
             continue
-        part = f"weights{len(tried)}"
-        prepared, (calibrated,) = remaking.prepare(variant, weights, (plain.method,), part, ranged=plain.ranged)
-        if weights.equalize and not prepared.pairs:
-            weights = weights.model_copy(update={"equalize": False})
-        file, reference = remaking.quantize(variant, calibrated, part), remaking.reference(variant, part)
-        # The weights were made by looking at all samples but those held back.
-        judged = remaking.correct(variant, file, reference=reference, in_turn=False, judge_only=True) or Corrected()
-        tried.append(_Attempt(weights, prepared, reference, file, judged))
+        try:
+            attempt = _attempt(remaking, variant, plain, weights, f"weights{number}")
+        except _ITS_OWN as error:
+            if variant.weights is not None:
+                raise
+            attempt = _Attempt(weights, Prepared(), plain.file, plain.file, Corrected(unserved=str(error)))
+        if attempt is not None:
+            tried.append(attempt)
     return tried
+
+
+def _attempt(remaking: Remaking, variant: Variant, plain: Plain, weights: Weights, part: str) -> _Attempt | None:
+    prepared, (calibrated,) = remaking.prepare(variant, weights, (plain.method,), part, ranged=plain.ranged)
+    if weights.equalize and not prepared.pairs:
+        weights = weights.model_copy(update={"equalize": False})
+    if weights.plain or not any(layer.status == "kept" for layer in prepared.layers):
+        return None
+    file, reference = remaking.quantize(variant, calibrated, part), remaking.reference(variant, part)
+    # The weights were made by looking at all samples but those held back.
+    judged = remaking.correct(variant, file, reference=reference, in_turn=False, judge_only=True) or Corrected()
+    return _Attempt(weights, prepared, reference, file, judged)
 
 
 def _closest(remaking: Remaking, variant: Variant, plain: Plain, tried: Sequence[_Attempt]) -> tuple[Corrected, str]:

@@ -104,7 +104,7 @@ class Histogram:
         self._count(flat, low, high)
 
     def merge(self, other: Histogram) -> None:
-        """Add the counts of ``other``, which is left as it was; exact and independent of the order of merging."""
+        """Add ``other``, which is left as it was. The counts are exact and do not depend on the order of merging."""
         self._core = _merged_core(self, other)
         self._add(other)
 
@@ -135,7 +135,12 @@ class Histogram:
         elif self.nonzero:
             self._core, reach = self._copy(), self._exponent + _FAR
         else:
-            self._core, reach = Histogram(), exponent - _FAR - 1
+            reach = exponent - _FAR - 1
+            if np.count_nonzero(np.abs(values) >= math.ldexp(1.0, reach)) > (1 - _CORE_SHARE) * np.count_nonzero(
+                values
+            ):
+                return
+            self._core = Histogram()
         near = values[np.abs(values) < math.ldexp(1.0, reach)]
         if near.size:
             self._core._count(near, float(near.min()), float(near.max()))
@@ -164,6 +169,8 @@ def _merged_core(one: Histogram, other: Histogram) -> Histogram | None:
     apart = bool(parts) and parts[-1]._exponent - parts[0]._exponent > _FAR
     if not (apart or one._core or other._core):
         return None
+    if apart and 2 * parts[0].nonzero < one.nonzero + other.nonzero:  # next to nothing, and no core of what follows
+        return parts[1]._copy() if parts[1] in (one._core, other._core) else None
     core = parts[0]._copy()
     if len(parts) > 1 and not apart:
         core._add(parts[1])

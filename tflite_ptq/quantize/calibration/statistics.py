@@ -1,7 +1,7 @@
 """What is gathered about one activation tensor, sample by sample, in memory that does not grow with their number.
 
 Minimum and maximum are exact and cost one pass each. Sums are kept in float64, so merging in a fixed order gives the
-same bits on every run; minimum, maximum, counts and histogram do not depend on the order at all.
+same bits on every run; minimum, maximum, counts and histogram (but for its core) do not depend on the order at all.
 """
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ class Yardstick:
         ends = np.cumsum([len(fold.held) for fold in self.folds])
         parts = [slice(end - len(fold.held), end) for end, fold in zip(ends, self.folds, strict=True)]
 
-        powers = powers_of(wanted)
+        powers = self._powers_of(sought)
 
         def noises(outputs: Sequence[Outputs]) -> Floats:
             by_fold = zip(outputs, parts, strict=True)
@@ -115,6 +115,14 @@ class Yardstick:
             return in_db(noises(outputs))
 
         return judged, in_db(of_plain), self._refused or of_plain_model.refused
+
+    def _powers_of(self, sought: tuple[int, ...]) -> Sequence[float]:
+        """Those of the samples held back; of few samples those of all, whether each part is held back in its turn or
+        only the first, so that the noise of one and of the other can be compared."""
+        if len(self._held) < len(self.samples) < _LEAST_HELD_BACK * _PARTS:
+            outputs = Outputs(self.reference, sought)
+            return powers_of([outputs(one) for one in as_inputs(self.reference, self.names, self.samples)])
+        return powers_of(self._wanted[sought])
 
     def measured(self, fold: int | None) -> Sequence[Sample]:
         """The samples to measure on in a fold, or all."""

@@ -6,7 +6,7 @@ compare against the original, and correct biases with the original's weights, wh
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from tflite_ptq.model.editing import Editable
 from tflite_ptq.model.open_shapes import learn_shapes
-from tflite_ptq.quantize.weights.hessian import Array, Moments, gather, why_no_hessian
+from tflite_ptq.quantize.weights.hessian import Array, gather, passes, why_no_hessian
 from tflite_ptq.quantize.weights.linear import Linear, find, from_rows, to_rows
 from tflite_ptq.quantize.weights.ranges import Floats, WeightRange, scales_for
 from tflite_ptq.quantize.weights.rounding import compensated, nearest, output_error
@@ -65,18 +65,20 @@ def prepare_weights(
     layers, left = find(model)
     excluded = [layer for layer in layers if layer.name in float_layers]
     layers = tuple(layer for layer in layers if layer.name not in float_layers)
-    moments: Mapping[str, Moments] = {}
-    if rounding == "compensated":
-        moments = gather(model, [layer for layer in layers if why_no_hessian(layer) is None], samples)
     order = {model.name(node.outputs[0]): node.position for node in model.nodes() if node.outputs}
     changes = [LayerChange(layer.name, layer.kind, None, None, None, layer.reason) for layer in left]
     changes += [LayerChange(one.name, one.kind, None, None, None, "it stays in float") for one in excluded]
-    for layer in layers:
-        whole = not per_channel or (layer.kind == "FULLY_CONNECTED" and not per_channel_dense)
-        axis = None if whole else layer.axis
-        seen = moments.get(layer.name)
-        hessian = None if seen is None else seen.hessian(centred=bias_corrected)
-        changes.append(_change(model, layer, axis, weight_range, rounding, hessian))
+    followed = [layer for layer in layers if rounding == "compensated" and why_no_hessian(layer) is None]
+    unchanged = model.copy()
+    parts = [[layer for layer in layers if layer not in followed], *passes(followed)]
+    for part in parts:
+        moments = gather(unchanged, part, samples) if part and part[0] in followed else {}
+        for layer in part:
+            whole = not per_channel or (layer.kind == "FULLY_CONNECTED" and not per_channel_dense)
+            axis = None if whole else layer.axis
+            seen = moments.get(layer.name)
+            hessian = None if seen is None else seen.hessian(centred=bias_corrected)
+            changes.append(_change(model, layer, axis, weight_range, rounding, hessian))
     return tuple(sorted(changes, key=lambda change: order[change.name]))
 
 
@@ -93,7 +95,11 @@ def _change(
         return LayerChange(layer.name, layer.kind, "nearest", weight_range, None, reason)
     rows = to_rows(weights, layer.kind, layer.groups)
     per_row = np.broadcast_to(scales, (rows.shape[0] * rows.shape[1],)).reshape(rows.shape[:2])
-    rounded = compensated(rows, h, per_row, per_tensor=axis is None)
+    try:
+        rounded = compensated(rows, h, per_row, per_tensor=axis is None)
+    except np.linalg.LinAlgError:  # squares of inputs around 1e-22 are no normal float32 numbers
+        _write(model, layer, nearest(weights, scales, axis))
+        return LayerChange(layer.name, layer.kind, "nearest", weight_range, None, "its inputs are too small to weigh")
     _write(model, layer, from_rows(rounded, layer.kind, weights.shape))
     plain = to_rows(nearest(weights, scales_for(weights, axis, "max"), axis), layer.kind, layer.groups)
     before, after = output_error(rows - plain, h).sum(), output_error(rows - rounded, h).sum()

@@ -23,7 +23,7 @@ Array = NDArray[np.generic]
 Singles = NDArray[np.float32]
 
 MOST_INPUTS = 4096  # of one output channel: a Hessian of 134 MB, and some ten seconds to invert
-_MOST_BYTES = 1 << 30
+_MOST_BYTES = 1 << 29
 _ROWS_LEAST = 8192
 _ROWS_AN_INPUT = 16
 _ROWS_TOGETHER = 512
@@ -88,11 +88,12 @@ def gather(model: Editable, layers: Sequence[Linear], samples: Sequence[Sequence
 
     ``samples``: per sample the model's inputs in its dtypes and shapes. Of each sample a layer contributes at most
     max(8192, 16 K) / samples output positions (rounded up), evenly spread and elsewhere each time: the cost is bounded
-    and nothing is left to chance. Layers are taken in as many passes over the samples as keep the sums under a
-    gigabyte. The caller leaves out what ``why_no_hessian`` names. Raises ``MeasurementError`` where LiteRT fails.
+    and nothing is left to chance. Layers are taken in as many passes over the samples as keep the sums of one
+    under half a gigabyte. The caller leaves out what ``why_no_hessian`` names. Raises ``MeasurementError`` where LiteRT
+    fails.
     """
     found: dict[str, Moments] = {}
-    for part in _passes(layers):
+    for part in passes(layers):
         found |= _one_pass(model, part, samples)
     return found
 
@@ -154,7 +155,8 @@ def _some_patches(layer: Linear, activation: Array, wanted: int, turn: int) -> S
     return patches(layer, activation, spread(count_positions(layer, activation.shape), wanted, turn))
 
 
-def _passes(layers: Sequence[Linear]) -> Iterator[list[Linear]]:
+def passes(layers: Sequence[Linear]) -> Iterator[list[Linear]]:
+    """The layers in parts whose sums are gathered in one pass over the samples."""
     part: list[Linear] = []
     size = 0
     for layer in layers:
