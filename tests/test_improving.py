@@ -232,3 +232,22 @@ def test_of_two_attempts_one_may_fail(tmp_path: Path) -> None:
     _, (note,) = improved(tmp_path, Once(prepared=Prepared(layers=(ROUNDED,)), closer_by_db=1), {})
     assert note.startswith("weights compensated: ") and "equalized and compensated unknown" in note
     assert (tmp_path / "int8.tflite").read_bytes() == b"made"
+
+
+def test_variants_whose_weights_lie_on_one_grid_share_what_is_prepared(tmp_path: Path) -> None:
+    child = Answering(prepared=Prepared(pairs=1, layers=(ROUNDED,)))
+    children = cast(Children, SimpleNamespace(runtime=child, converter=child, work=tmp_path))
+    dataset = Dataset.model_validate({"format": {"type": "npy"}, "calibration": {"path": "x", "method": "minmax"}})
+    with ThreadPoolExecutor(max_workers=1) as converting:
+        improving = Improving(Remaking((), dataset, tmp_path / "float32.tflite", children, Quiet(), converting))
+        for variant, asked in (
+            ({"scheme": "int8"}, 2),
+            ({"scheme": "int8", "io": "uint8"}, 2),
+            ({"scheme": "int16x8"}, 2),
+            ({"scheme": "int8", "name": "whole", "per_channel": False}, 4),
+            ({"scheme": "int8", "name": "spared", "exclude": ["a"]}, 6),
+        ):
+            chosen = Variant.model_validate(variant)
+            (tmp_path / f"{chosen.name}.tflite").write_bytes(b"plain")
+            improving.improve(chosen, tmp_path / f"{chosen.name}.tflite", ranged=tmp_path / "ranged.tflite")
+            assert sum(isinstance(one, Prepare) for one in child.asked) == asked, variant

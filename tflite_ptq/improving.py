@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from tflite_ptq.quantize.correction.closer import unless_exact
 from tflite_ptq.recipe.dataset import Percentile, RangeMethod
 from tflite_ptq.recipe.schema import Variant, Weights
-from tflite_ptq.remaking import Remaking
+from tflite_ptq.remaking import FloatFiles, Remaking
 from tflite_ptq.report.notes import closeness, judged_on
 from tflite_ptq.result import Correction
 from tflite_ptq.reweighting import Plain, reweighted
@@ -23,10 +23,6 @@ class Improving:
     """Corrects a variant's file, then tries other ranges and other weights for it."""
 
     remaking: Remaking
-    _prepared_ranges: list[Path] = field(default_factory=list)
-    """The same for every variant, so they are found once."""
-    _saturation: list[str] = field(default_factory=list)
-    """What evaluation samples leave of each."""
 
     def improve(self, variant: Variant, file: Path, *, ranged: Path | None) -> tuple[Corrected | None, tuple[str, ...]]:
         """Leaves the best of what was tried in ``file``; ``ranged``: the float file with the ranges of our own
@@ -41,8 +37,9 @@ class Improving:
         if others and best is not None and best.correction is not None:
             notes.append(_on_ranges(best, best.correction))
             if best.chosen:
-                method, ranged = RANGE_METHODS[best.chosen - 1], self._prepared_ranges[best.chosen - 1]
-                notes.append(self._saturation[best.chosen - 1])
+                kept, by_methods = best.chosen - 1, self._by_methods(variant)
+                method, ranged = RANGE_METHODS[kept], by_methods.ranged[kept]
+                notes.append(by_methods.prepared.saturation[kept])
         if best is not None and variant.weightings:
             best, note = reweighted(self.remaking, variant, Plain(file, best, method, ranged))
             notes.append(note)
@@ -55,7 +52,7 @@ class Improving:
         """
         best = self.remaking.correct(variant, file, self._with_other_ranges(variant))
         kept = best.chosen - 1 if best is not None and best.correction is not None else -1
-        return None if kept < 0 else (RANGE_METHODS[kept], self._prepared_ranges[kept])
+        return None if kept < 0 else (RANGE_METHODS[kept], self._by_methods(variant).ranged[kept])
 
     def chooses_ranges(self, variant: Variant) -> bool:
         """Whether ranges by other methods are tried for it."""
@@ -70,14 +67,13 @@ class Improving:
 
     def _with_other_ranges(self, variant: Variant) -> tuple[Path, ...]:
         """The variant by each of the other methods, quantized and not corrected."""
-        if not self._prepared_ranges:
-            prepared, targets = self.remaking.prepare(variant, Weights(), RANGE_METHODS, "ranges")
-            self._prepared_ranges.extend(targets)
-            self._saturation.extend(prepared.saturation)
         return tuple(
-            self.remaking.quantize(variant, calibrated, f"by{number}")
-            for number, calibrated in enumerate(self._prepared_ranges)
+            self.remaking.quantize(variant, ranged, f"by{number}")
+            for number, ranged in enumerate(self._by_methods(variant).ranged)
         )
+
+    def _by_methods(self, variant: Variant) -> FloatFiles:
+        return self.remaking.prepare(variant, Weights(), RANGE_METHODS)
 
 
 def _on_ranges(best: Corrected, judged: Correction) -> str:

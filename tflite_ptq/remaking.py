@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -26,6 +26,15 @@ BIAS_METHODS: dict[str, BiasMethods] = {
 
 
 @dataclass(frozen=True)
+class FloatFiles:
+    """Float files with ranges by each method, and the one that computes the same but for rounding; what was done."""
+
+    prepared: Prepared
+    ranged: tuple[Path, ...]
+    reference: Path
+
+
+@dataclass(frozen=True)
 class Remaking:
     """Makes variants of the float file ``float32`` in scratch files. Samples come from ``dataset``."""
 
@@ -35,6 +44,8 @@ class Remaking:
     children: Children
     observer: Observer
     converting: ThreadPoolExecutor
+    _float_files: dict[Hashable, FloatFiles] = field(default_factory=dict)
+    """Those that variants share, by what was asked for."""
 
     def correct(
         self,
@@ -69,36 +80,37 @@ class Remaking:
         variant: Variant,
         weights: Weights,
         methods: tuple[RangeMethod | None, ...],
-        part: str,
         *,
         ranged: Path | None = None,
-    ) -> tuple[Prepared, tuple[Path, ...]]:
-        """What ``Prepare`` does, and its float files with ranges by each method. Names of files begin with ``part``."""
-        targets = tuple(self._scratch(variant, f"{part}-{number}") for number in range(len(methods)))
-        request = Prepare(
-            model=str(self.float32),
-            variant=variant,
-            weights=weights,
-            methods=methods,
-            ranged=None if ranged is None else str(ranged),
-            targets=tuple(map(str, targets)),
-            reference=str(self.reference(variant, part)),
-            inputs=self.inputs,
-            dataset=self.dataset,
-        )
-        stage = f"preparing {'ranges' if weights.plain else 'weights'} of {variant.name}"
-        done = self.children.runtime.ask(
-            request, Prepared, stage, lambda done, total: self.observer.stage(stage, done, total)
-        )
-        return done, targets
-
-    def reference(self, variant: Variant, part: str) -> Path:
-        """The float file that computes the same as those prepared, but for rounding."""
-        return self._scratch(variant, f"{part}-reference")
+    ) -> FloatFiles:
+        """What ``Prepare`` does; once for all variants whose weights lie on the same grid."""
+        grid = () if weights.plain else (variant.per_channel, variant.per_channel_dense, variant.exclude)
+        key = (weights, methods, ranged, grid)
+        if key not in self._float_files:
+            name = f"float{len(self._float_files)}"
+            targets = tuple(self._scratch(f"{name}-{number}") for number in range(len(methods)))
+            reference = self._scratch(f"{name}-reference")
+            request = Prepare(
+                model=str(self.float32),
+                variant=variant,
+                weights=weights,
+                methods=methods,
+                ranged=None if ranged is None else str(ranged),
+                targets=tuple(map(str, targets)),
+                reference=str(reference),
+                inputs=self.inputs,
+                dataset=self.dataset,
+            )
+            stage = f"preparing {'ranges' if weights.plain else 'weights'} of {variant.name}"
+            prepared = self.children.runtime.ask(
+                request, Prepared, stage, lambda done, total: self.observer.stage(stage, done, total)
+            )
+            self._float_files[key] = FloatFiles(prepared, targets, reference)
+        return self._float_files[key]
 
     def quantize(self, variant: Variant, calibrated: Path, part: str) -> Path:
         """A prepared file quantized."""
-        file = self._scratch(variant, f"{part}-made")
+        file = self._scratch(f"{variant.name}.{part}")
         request = Quantize(calibrated=str(calibrated), variant=variant, target=str(file))
         # The converter answers one thread only.
         self.converting.submit(
@@ -106,5 +118,5 @@ class Remaking:
         ).result()
         return file
 
-    def _scratch(self, variant: Variant, part: str) -> Path:
-        return self.children.work / f"{variant.name}.{part}.tflite"
+    def _scratch(self, name: str) -> Path:
+        return self.children.work / f"{name}.tflite"

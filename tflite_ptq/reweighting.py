@@ -81,15 +81,15 @@ def _attempts(remaking: Remaking, variant: Variant, plain: Plain) -> list[_Attem
 
 
 def _attempt(remaking: Remaking, variant: Variant, plain: Plain, weights: Weights, part: str) -> _Attempt | None:
-    prepared, (calibrated,) = remaking.prepare(variant, weights, (plain.method,), part, ranged=plain.ranged)
-    if weights.equalize and not prepared.pairs:
+    made = remaking.prepare(variant, weights, (plain.method,), ranged=plain.ranged)
+    if weights.equalize and not made.prepared.pairs:
         weights = weights.model_copy(update={"equalize": False})
-    if weights.plain or not any(layer.status == "kept" for layer in prepared.layers):
+    if weights.plain or not any(layer.status == "kept" for layer in made.prepared.layers):
         return None
-    file, reference = remaking.quantize(variant, calibrated, part), remaking.reference(variant, part)
+    file = remaking.quantize(variant, made.ranged[0], part)
     # The weights were made by looking at all samples but those held back.
-    judged = remaking.correct(variant, file, reference=reference, in_turn=False, judge_only=True) or Corrected()
-    return _Attempt(weights, prepared, reference, file, judged)
+    judged = remaking.correct(variant, file, reference=made.reference, in_turn=False, judge_only=True) or Corrected()
+    return _Attempt(weights, made.prepared, made.reference, file, judged)
 
 
 def _closest(remaking: Remaking, variant: Variant, plain: Plain, tried: Sequence[_Attempt]) -> tuple[Corrected, str]:
