@@ -159,14 +159,18 @@ def corrected(held: tuple[float, ...]) -> Correction:
     )
 
 
-def improved(folder: Path, child: Answering, variant: dict[str, object]) -> tuple[Corrected | None, tuple[str, ...]]:
-    (folder / "int8.tflite").write_bytes(b"plain")
+def improving(folder: Path, child: Answering, converting: ThreadPoolExecutor) -> Improving:
     dataset = Dataset.model_validate({"format": {"type": "npy"}, "calibration": {"path": "x", "method": "minmax"}})
     children = cast(Children, SimpleNamespace(runtime=child, converter=child, work=folder))
+    return Improving(Remaking((), dataset, folder / "float32.tflite", children, Quiet(), converting))
+
+
+def improved(folder: Path, child: Answering, variant: dict[str, object]) -> tuple[Corrected | None, tuple[str, ...]]:
+    (folder / "int8.tflite").write_bytes(b"plain")
+    chosen = Variant.model_validate({"scheme": "int8", **variant})
     with ThreadPoolExecutor(max_workers=1) as converting:
-        improving = Improving(Remaking((), dataset, folder / "float32.tflite", children, Quiet(), converting))
-        chosen = Variant.model_validate({"scheme": "int8", **variant})
-        return improving.improve(chosen, folder / "int8.tflite", ranged=folder / "ranged.tflite")
+        at_work = improving(folder, child, converting)
+        return at_work.improve(chosen, folder / "int8.tflite", ranged=folder / "ranged.tflite")
 
 
 def test_an_attempt_that_nobody_asked_for_costs_no_variant(tmp_path: Path) -> None:
@@ -236,10 +240,8 @@ def test_of_two_attempts_one_may_fail(tmp_path: Path) -> None:
 
 def test_variants_whose_weights_lie_on_one_grid_share_what_is_prepared(tmp_path: Path) -> None:
     child = Answering(prepared=Prepared(pairs=1, layers=(ROUNDED,)))
-    children = cast(Children, SimpleNamespace(runtime=child, converter=child, work=tmp_path))
-    dataset = Dataset.model_validate({"format": {"type": "npy"}, "calibration": {"path": "x", "method": "minmax"}})
     with ThreadPoolExecutor(max_workers=1) as converting:
-        improving = Improving(Remaking((), dataset, tmp_path / "float32.tflite", children, Quiet(), converting))
+        at_work = improving(tmp_path, child, converting)
         for variant, asked in (
             ({"scheme": "int8"}, 2),
             ({"scheme": "int8", "io": "uint8"}, 2),
@@ -249,5 +251,5 @@ def test_variants_whose_weights_lie_on_one_grid_share_what_is_prepared(tmp_path:
         ):
             chosen = Variant.model_validate(variant)
             (tmp_path / f"{chosen.name}.tflite").write_bytes(b"plain")
-            improving.improve(chosen, tmp_path / f"{chosen.name}.tflite", ranged=tmp_path / "ranged.tflite")
+            at_work.improve(chosen, tmp_path / f"{chosen.name}.tflite", ranged=tmp_path / "ranged.tflite")
             assert sum(isinstance(one, Prepare) for one in child.asked) == asked, variant

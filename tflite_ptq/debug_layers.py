@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from tflite_ptq.debug_result import Closeness, LayerDebug
-from tflite_ptq.debug_trials import ITS_OWN, Trials
+from tflite_ptq.debug_trials import Trials
 from tflite_ptq.recipe.schema import Variant
+from tflite_ptq.remaking import ITS_OWN
 from tflite_ptq.report.debug_advice import gain_db
 from tflite_ptq.worker.debug_messages import ComparedLayer, QuantizeParts
 from tflite_ptq.worker.messages import Converted

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tflite_ptq.debug_result import Closeness, CorrectionTrial, ExclusionTrial, LayerDebug, MethodTrial, WeightsTrial
-from tflite_ptq.errors import ConversionError, MeasurementError, WorkerCrash
+from tflite_ptq.errors import WorkerCrash
 from tflite_ptq.observer import Observer
 from tflite_ptq.recipe.dataset import Calibration, Percentile, RangeMethod
 from tflite_ptq.recipe.schema import WEIGHTS_TRIED, Variant, Weights
+from tflite_ptq.remaking import ITS_OWN, Remaking
 from tflite_ptq.report.debug_advice import best_exclusion, gain_db
-from tflite_ptq.worker.calibration_messages import Calibrate, Calibrated, Correct, Corrected, Prepare, Prepared
+from tflite_ptq.worker.calibration_messages import Calibrate, Calibrated, Correct, Corrected
 from tflite_ptq.worker.children import Children
 from tflite_ptq.worker.debug_messages import (
     CompareOutputs,
@@ -28,8 +29,6 @@ _MOST_EXCLUDED = 5
 _LEAST_SHARE = 0.01
 _NOISE_DB = 0.3
 """A layer whose return to int8 costs less is not worth its two conversions between int8 and float."""
-ITS_OWN = (ConversionError, MeasurementError, WorkerCrash)
-"""What costs one trial and not the run."""
 
 
 def shown(method: RangeMethod) -> str:
@@ -47,6 +46,7 @@ class Trials:
     yardstick: Yardstick
     whole: Closeness
     observer: Observer
+    remaking: Remaking
 
     def exclusions(self, ranked: Sequence[LayerDebug]) -> tuple[ExclusionTrial, ...]:
         """The worst layers left in float together, one more each time; last the best set less what it can spare.
@@ -104,37 +104,23 @@ class Trials:
         ``method``: that of the activation ranges; ``None``: the dataset's.
         """
         trials: dict[Weights, WeightsTrial] = {}
-        ways = dict.fromkeys((*self.variant.weightings, *WEIGHTS_TRIED))
-        for done, asked in enumerate(ways):
-            weights = asked
-            self.observer.stage("trying other weights", done, len(ways))
-            what, made = f"weights {weights.in_words}", self.file("weights-calibrated")
-            prepare = Prepare(
-                model=self.yardstick.reference,
-                variant=self.variant,
-                weights=weights,
-                methods=(method,),
-                ranged=str(self.calibrated),
-                targets=(str(made),),
-                reference=str(self.file("weights-reference")),
-                inputs=self.yardstick.inputs,
-                dataset=self.yardstick.dataset,
-            )
+        for asked in dict.fromkeys((*self.variant.weightings, *WEIGHTS_TRIED)):
+            weights, what = asked, f"weights {asked.in_words}"
             try:
-                pairs = self.children.runtime.ask(prepare, Prepared, what).pairs
+                made = self.remaking.prepare(self.variant, asked, (method,), ranged=self.calibrated)
+                weights = made.prepared.done_of(asked)
+                if weights.plain or weights in trials:
+                    continue
+                self._quantize(made.ranged[0], self.variant, self.file("weights"), what)
+                closeness = self.compare({"weights": self.file("weights")}, what)["weights"]
             except ITS_OWN as error:
-                trials[weights] = _weights_trial(asked, weights, Closeness(error=str(error)))
-                continue
-            if weights.equalize and not pairs:
-                weights = weights.model_copy(update={"equalize": False})
-            if weights.plain or weights in trials:
-                continue
-
-            def quantized(made: Path = made, what: str = what) -> None:
-                self._quantize(made, self.variant, self.file("weights"), what)
-
+                closeness = Closeness(error=str(error))
             written = asked if asked == self.variant.weights else weights
-            trials[weights] = _weights_trial(written, weights, self._tried("weights", quantized))
+            trials[weights] = WeightsTrial(
+                way=weights.in_words,
+                weights=written.model_dump(mode="json", exclude_defaults=True),
+                closeness=closeness,
+            )
         return tuple(trials.values())
 
     def correction(self, quantized: Path) -> CorrectionTrial:
@@ -188,8 +174,3 @@ class Trials:
     def file(self, name: str) -> Path:
         """Where a trial's file lies while it is looked at."""
         return self.children.work / f"{name}.tflite"
-
-
-def _weights_trial(written: Weights, weights: Weights, closeness: Closeness) -> WeightsTrial:
-    as_in_recipe = written.model_dump(mode="json", exclude_defaults=True)
-    return WeightsTrial(way=weights.in_words, weights=as_in_recipe, closeness=closeness)

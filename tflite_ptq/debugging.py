@@ -25,7 +25,7 @@ from tflite_ptq.fingerprint import sha256_of
 from tflite_ptq.improving import RANGE_METHODS, Improving
 from tflite_ptq.measure.environment import environment
 from tflite_ptq.observer import Observer
-from tflite_ptq.recipe.dataset import Dataset, RangeMethod
+from tflite_ptq.recipe.dataset import RangeMethod
 from tflite_ptq.recipe.loader import LoadedRecipe
 from tflite_ptq.recipe.schema import FLOAT32, Recipe, Variant
 from tflite_ptq.remaking import Remaking
@@ -59,8 +59,8 @@ def debug(loaded: LoadedRecipe, options: Options, observer: Observer) -> tuple[D
     folder = options.output or pipeline.output_folder(loaded, pipeline.Options()) / "debug"
     outcome_folder.prepare(folder)
     try:
-        with children_of(folder / "log.txt", recipe.timeout_s) as children:
-            story = _Story(recipe, variant, folder, children, observer)
+        with children_of(folder / "log.txt", recipe.timeout_s) as children, ThreadPoolExecutor(1) as converting:
+            story = _Story(recipe, variant, folder, children, observer, converting)
             report = story.follow(loaded, options)
     finally:
         atomic.sweep(folder)
@@ -105,6 +105,7 @@ class _Story:
     folder: Path
     children: Children
     observer: Observer
+    converting: ThreadPoolExecutor
 
     def follow(self, loaded: LoadedRecipe, options: Options) -> DebugReport:
         dataset = self.recipe.dataset
@@ -120,7 +121,8 @@ class _Story:
         if (settle := done.settling(calibrate)) is not None:
             self.children.converter.ask(settle, Settled, "settling of the ranges")
         ranges = _Ranges(dataset.calibration.first_method, calibrated)
-        ranges = self._auto_ranges(dataset, reference, inputs, ranges)
+        remaking = Remaking(inputs, dataset, reference, self.children, self.observer, self.converting)
+        ranges = self._auto_ranges(remaking, ranges)
         quantized = self.folder / f"{self.variant.name}.tflite"
         self._quantize(ranges.calibrated, self.variant, quantized)
         followed = self.children.work / "integer-io.tflite"
@@ -129,7 +131,9 @@ class _Story:
         self.observer.stage("comparing activations", 0, None)
         request = CompareLayers(yardstick=yardstick, model=str(quantized), followed=str(followed))
         compared = runtime.ask(request, LayersCompared, "comparison of the activations")
-        trials = Trials(self.children, self.variant, ranges.calibrated, yardstick, compared.whole, self.observer)
+        trials = Trials(
+            self.children, self.variant, ranges.calibrated, yardstick, compared.whole, self.observer, remaking
+        )
         in_float = tuple(n for one in compared.layers if one.in_float for n in one.outputs)
         layers = sensitivity(trials, compared.layers, compared.computed, in_float, options.layers)
         return DebugReport(
@@ -182,17 +186,14 @@ class _Story:
         self.children.converter.ask(convert, Converted, f"conversion of {FLOAT32}")
         return target, opened.inputs
 
-    def _auto_ranges(
-        self, dataset: Dataset, reference: Path, inputs: tuple[TensorInfo, ...], ranges: _Ranges
-    ) -> _Ranges:
+    def _auto_ranges(self, remaking: Remaking, ranges: _Ranges) -> _Ranges:
         """What ``convert`` would keep in the place of ``ranges``."""
-        with ThreadPoolExecutor(max_workers=1) as converting:
-            improving = Improving(Remaking(inputs, dataset, reference, self.children, self.observer, converting))
-            if not improving.chooses_ranges(self.variant):
-                return ranges
-            tried = self.children.work / "tried.tflite"
-            self._quantize(ranges.calibrated, self.variant, tried)
-            method, calibrated = improving.chosen_ranges(self.variant, tried) or (ranges.method, ranges.calibrated)
+        improving = Improving(remaking)
+        if not improving.chooses_ranges(self.variant):
+            return ranges
+        tried = self.children.work / "tried.tflite"
+        self._quantize(ranges.calibrated, self.variant, tried)
+        method, calibrated = improving.chosen_ranges(self.variant, tried) or (ranges.method, ranges.calibrated)
         return _Ranges(method, calibrated, (shown(ranges.method), *map(shown, RANGE_METHODS)))
 
     def _quantize(self, calibrated: Path, variant: Variant, target: Path) -> None:

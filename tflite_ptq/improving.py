@@ -30,17 +30,19 @@ class Improving:
 
         What its correction did, ``None`` where none was asked for; and a note on each thing tried.
         """
+        if not self.remaking.corrects(variant):
+            return None, ()
         others = self._with_other_ranges(variant) if ranged is not None and self.chooses_ranges(variant) else ()
         best = self.remaking.correct(variant, file, others)
         method: RangeMethod | None = None
         notes: list[str | None] = []
-        if others and best is not None and best.correction is not None:
+        if others and best.correction is not None:
             notes.append(_on_ranges(best, best.correction))
             if best.chosen:
                 kept, by_methods = best.chosen - 1, self._by_methods(variant)
                 method, ranged = RANGE_METHODS[kept], by_methods.ranged[kept]
                 notes.append(by_methods.prepared.saturation[kept])
-        if best is not None and variant.weightings:
+        if variant.weightings:
             best, note = reweighted(self.remaking, variant, Plain(file, best, method, ranged))
             notes.append(note)
         return best, tuple(note for note in notes if note)
@@ -51,7 +53,7 @@ class Improving:
         ``None`` where those stay that ``file`` was quantized with. ``file`` is left corrected.
         """
         best = self.remaking.correct(variant, file, self._with_other_ranges(variant))
-        kept = best.chosen - 1 if best is not None and best.correction is not None else -1
+        kept = best.chosen - 1 if best.correction is not None else -1
         return None if kept < 0 else (RANGE_METHODS[kept], self._by_methods(variant).ranged[kept])
 
     def chooses_ranges(self, variant: Variant) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from tflite_ptq.errors import ConversionError, MeasurementError, WorkerCrash
 from tflite_ptq.observer import Observer
 from tflite_ptq.recipe.dataset import Dataset, RangeMethod
 from tflite_ptq.recipe.schema import Variant, Weights
@@ -23,6 +24,8 @@ BIAS_METHODS: dict[str, BiasMethods] = {
     "sequential": ("sequential",),
     "auto": ("sequential", "one-pass"),
 }
+ITS_OWN = (ConversionError, MeasurementError, WorkerCrash)
+"""What costs an attempt and not the run."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,10 @@ class Remaking:
     _float_files: dict[Hashable, FloatFiles] = field(default_factory=dict)
     """Those that variants share, by what was asked for."""
 
+    def corrects(self, variant: Variant) -> bool:
+        """Whether anything is tried for it."""
+        return variant.scheme != "float16" and bool(_bias_methods(variant) or variant.weightings)
+
     def correct(
         self,
         variant: Variant,
@@ -56,12 +63,8 @@ class Remaking:
         reference: Path | None = None,
         in_turn: bool = True,
         judge_only: bool = False,
-    ) -> Corrected | None:
-        """What ``Correct`` does with ``file``, against ``float32`` unless told; ``None`` where nothing is asked for."""
-        # The error that reaches a layer is not known in advance where activations are quantized at run time.
-        methods = tuple(m for m in BIAS_METHODS[variant.correction] if variant.needs_calibration or m == "one-pass")
-        if variant.scheme == "float16" or not (methods or variant.weightings):
-            return None
+    ) -> Corrected:
+        """What ``Correct`` does with ``file``, against ``float32`` unless told."""
         self.observer.stage(f"correcting {variant.name}", 0, None)
         request = Correct(
             reference=str(reference or self.float32),
@@ -69,7 +72,7 @@ class Remaking:
             others=tuple(map(str, others)),
             in_turn=in_turn,
             judge_only=judge_only,
-            methods=methods,
+            methods=_bias_methods(variant),
             inputs=self.inputs,
             dataset=self.dataset,
         )
@@ -120,3 +123,8 @@ class Remaking:
 
     def _scratch(self, name: str) -> Path:
         return self.children.work / f"{name}.tflite"
+
+
+def _bias_methods(variant: Variant) -> BiasMethods:
+    # The error that reaches a layer is not known in advance where activations are quantized at run time.
+    return tuple(m for m in BIAS_METHODS[variant.correction] if variant.needs_calibration or m == "one-pass")

@@ -9,18 +9,15 @@ from pathlib import Path
 from statistics import fmean
 
 from tflite_ptq import atomic
-from tflite_ptq.errors import ConversionError, MeasurementError, WorkerCrash
 from tflite_ptq.quantize.correction.closer import closest, unless_exact
 from tflite_ptq.recipe.dataset import RangeMethod
 from tflite_ptq.recipe.schema import Variant, Weights
-from tflite_ptq.remaking import Remaking
+from tflite_ptq.remaking import ITS_OWN, Remaking
 from tflite_ptq.report.notes import closeness, judged_on
 from tflite_ptq.result import LayerCorrection
 from tflite_ptq.worker.calibration_messages import Corrected, Prepared
 
 _LEFT = "weights left to the converter"
-_ITS_OWN = (ConversionError, MeasurementError, WorkerCrash)
-"""What costs an attempt that nobody asked for, and not the variant."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +68,7 @@ def _attempts(remaking: Remaking, variant: Variant, plain: Plain) -> list[_Attem
             continue
         try:
             attempt = _attempt(remaking, variant, plain, weights, f"weights{number}")
-        except _ITS_OWN as error:
+        except ITS_OWN as error:
             if variant.weights is not None:
                 raise
             attempt = _Attempt(weights, Prepared(), plain.file, plain.file, Corrected(unserved=str(error)))
@@ -82,13 +79,12 @@ def _attempts(remaking: Remaking, variant: Variant, plain: Plain) -> list[_Attem
 
 def _attempt(remaking: Remaking, variant: Variant, plain: Plain, weights: Weights, part: str) -> _Attempt | None:
     made = remaking.prepare(variant, weights, (plain.method,), ranged=plain.ranged)
-    if weights.equalize and not made.prepared.pairs:
-        weights = weights.model_copy(update={"equalize": False})
+    weights = made.prepared.done_of(weights)
     if weights.plain or not any(layer.status == "kept" for layer in made.prepared.layers):
         return None
     file = remaking.quantize(variant, made.ranged[0], part)
     # The weights were made by looking at all samples but those held back.
-    judged = remaking.correct(variant, file, reference=made.reference, in_turn=False, judge_only=True) or Corrected()
+    judged = remaking.correct(variant, file, reference=made.reference, in_turn=False, judge_only=True)
     return _Attempt(weights, made.prepared, made.reference, file, judged)
 
 
@@ -107,7 +103,7 @@ def _closest(remaking: Remaking, variant: Variant, plain: Plain, tried: Sequence
         nearest = max(tried, key=lambda one: fmean(one.judged.closeness_db or [-math.inf]))
         return _with_layers(plain.corrected, map(_refused, nearest.prepared.layers)), f"{_LEFT}: {compared}"
     best = tried[place]
-    made = remaking.correct(variant, best.file, reference=best.reference, in_turn=False) or best.judged
+    made = remaking.correct(variant, best.file, reference=best.reference, in_turn=False)
     atomic.write(plain.file, best.file.read_bytes())
     return _with_layers(made, best.prepared.layers), f"weights {best.weights.in_words}: {compared}"
 

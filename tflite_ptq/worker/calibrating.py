@@ -27,6 +27,7 @@ from tflite_ptq.quantize.calibration.health import (
 )
 from tflite_ptq.quantize.calibration.settling import Growth, settling, settling_finding
 from tflite_ptq.quantize.calibration.statistics import Gather, TensorStatistics
+from tflite_ptq.recipe.dataset import Calibration
 from tflite_ptq.result import SkippedSample
 from tflite_ptq.worker.calibration_messages import MOST_EXAMINED, Calibrate, Calibrated, Prepare
 from tflite_ptq.worker.child import ReportProgress
@@ -57,9 +58,7 @@ def calibrate(request: Calibrate, progress: ReportProgress) -> Calibrated:
     histograms = needs_histograms(settings)
     statistics, growth = gathered(model, names, request, refs, histograms, note, progress, refused.append)
     seconds = time.monotonic() - started
-    ranges, faults = ranges_of({model.name(tensor): one for tensor, one in statistics.items()}, settings)
-    found = {tensor: ranges[model.name(tensor)] for tensor in statistics}
-    limits = {tensor: (one.min, one.max) for tensor, one in found.items()}
+    limits, faults = limits_by(settings, model, statistics)
     settled = settling(growth)
     seen = statistics
     if not histograms:
@@ -81,6 +80,15 @@ def calibrate(request: Calibrate, progress: ReportProgress) -> Calibrated:
         else (),
         refused=refused[0] if refused else None,
     )
+
+
+def limits_by(
+    settings: Calibration, model: Editable, statistics: Mapping[int, TensorStatistics]
+) -> tuple[dict[int, tuple[float, float]], tuple[str, ...]]:
+    """The range of each tensor by the settings' methods, and findings on those that are not what they should be."""
+    ranges, faults = ranges_of({model.name(tensor): one for tensor, one in statistics.items()}, settings)
+    found = {tensor: ranges[model.name(tensor)] for tensor in statistics}
+    return {tensor: (one.min, one.max) for tensor, one in found.items()}, faults
 
 
 def saturating(

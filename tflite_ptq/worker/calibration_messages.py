@@ -109,6 +109,10 @@ class Prepared(Frozen):
     layers: tuple[LayerCorrection, ...] = ()
     pairs: int = 0
 
+    def done_of(self, asked: Weights) -> Weights:
+        """``asked`` less the equalization that no pair of layers had."""
+        return asked if self.pairs else asked.model_copy(update={"equalize": False})
+
 
 class Correct(Frozen):
     """Correct the biases of the quantized file ``model`` in place, against the float file ``reference``; of one of

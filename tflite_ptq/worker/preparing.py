@@ -8,7 +8,7 @@ from pathlib import Path
 from tflite_ptq import atomic
 from tflite_ptq.model.editing import Editable
 from tflite_ptq.model.flatbuffer import describe
-from tflite_ptq.quantize.calibration.assign import needs_histograms, ranges_of
+from tflite_ptq.quantize.calibration.assign import needs_histograms
 from tflite_ptq.quantize.correction.decide import MOST_SAMPLES
 from tflite_ptq.quantize.correction.samples import as_inputs
 from tflite_ptq.quantize.correction.yardstick import folds_of
@@ -16,7 +16,7 @@ from tflite_ptq.quantize.exclude import excluded_outputs
 from tflite_ptq.quantize.weights.apply import LayerChange, prepare_weights
 from tflite_ptq.quantize.weights.equalization import Equalization, equalize
 from tflite_ptq.result import LayerCorrection
-from tflite_ptq.worker.calibrating import gathered, saturating
+from tflite_ptq.worker.calibrating import gathered, limits_by, saturating
 from tflite_ptq.worker.calibration_messages import Prepare, Prepared
 from tflite_ptq.worker.child import ReportProgress
 from tflite_ptq.worker.chosen import chosen_samples, spread
@@ -65,9 +65,7 @@ def _ranges(model: Editable, names: Sequence[str], request: Prepare, progress: R
     asked = [settings if m is None else settings.model_copy(update={"method": m}) for m in request.methods]
     histograms = any(map(needs_histograms, asked))
     statistics, _ = gathered(model, names, request, refs, histograms, lambda ref, reason: None, progress)
-    by_name = {model.name(tensor): one for tensor, one in statistics.items()}
-    found = [ranges_of(by_name, one)[0] for one in asked]
-    return [{t: (r.min, r.max) for t in statistics for r in (ranges[model.name(t)],)} for ranges in found]
+    return [limits_by(one, model, statistics)[0] for one in asked]
 
 
 def _limits(ranged: Path) -> Limits:

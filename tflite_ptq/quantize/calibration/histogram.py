@@ -130,18 +130,18 @@ class Histogram:
         exponent = math.frexp(magnitude)[1] if magnitude > 0 else _MIN_EXPONENT
         if self._core is None and exponent - self._exponent <= _FAR:
             return
+        distances = np.abs(values)
         if self._core is not None:
             reach = self._core._exponent + _FAR
         elif self.nonzero:
             self._core, reach = self._copy(), self._exponent + _FAR
         else:
             reach = exponent - _FAR - 1
-            if np.count_nonzero(np.abs(values) >= math.ldexp(1.0, reach)) > (1 - _CORE_SHARE) * np.count_nonzero(
-                values
-            ):
+            far = np.count_nonzero(distances >= math.ldexp(1.0, reach))
+            if far > (1 - _CORE_SHARE) * np.count_nonzero(values):
                 return
             self._core = Histogram()
-        near = values[np.abs(values) < math.ldexp(1.0, reach)]
+        near = values[distances < math.ldexp(1.0, reach)]
         if near.size:
             self._core._count(near, float(near.min()), float(near.max()))
         if 2 * self._core.nonzero < self.nonzero + np.count_nonzero(values):

@@ -68,17 +68,17 @@ def prepare_weights(
     order = {model.name(node.outputs[0]): node.position for node in model.nodes() if node.outputs}
     changes = [LayerChange(layer.name, layer.kind, None, None, None, layer.reason) for layer in left]
     changes += [LayerChange(one.name, one.kind, None, None, None, "it stays in float") for one in excluded]
+
+    def change(layer: Linear, hessian: Floats | None) -> LayerChange:
+        whole = not per_channel or (layer.kind == "FULLY_CONNECTED" and not per_channel_dense)
+        return _change(model, layer, None if whole else layer.axis, weight_range, rounding, hessian)
+
     followed = [layer for layer in layers if rounding == "compensated" and why_no_hessian(layer) is None]
     unchanged = model.copy()
-    parts = [[layer for layer in layers if layer not in followed], *passes(followed)]
-    for part in parts:
-        moments = gather(unchanged, part, samples) if part and part[0] in followed else {}
-        for layer in part:
-            whole = not per_channel or (layer.kind == "FULLY_CONNECTED" and not per_channel_dense)
-            axis = None if whole else layer.axis
-            seen = moments.get(layer.name)
-            hessian = None if seen is None else seen.hessian(centred=bias_corrected)
-            changes.append(_change(model, layer, axis, weight_range, rounding, hessian))
+    for part in passes(followed):
+        moments = gather(unchanged, part, samples)
+        changes += [change(layer, moments[layer.name].hessian(centred=bias_corrected)) for layer in part]
+    changes += [change(layer, None) for layer in layers if layer not in followed]
     return tuple(sorted(changes, key=lambda change: order[change.name]))
 
 
@@ -90,16 +90,17 @@ def _change(
         h, reason = None, "its inputs hold NaN or infinity on calibration data"
     weights = model.constant(layer.weights).astype(np.float64)
     scales = scales_for(weights, axis, weight_range)
-    if h is None:
-        _write(model, layer, nearest(weights, scales, axis))
-        return LayerChange(layer.name, layer.kind, "nearest", weight_range, None, reason)
     rows = to_rows(weights, layer.kind, layer.groups)
     per_row = np.broadcast_to(scales, (rows.shape[0] * rows.shape[1],)).reshape(rows.shape[:2])
-    try:
-        rounded = compensated(rows, h, per_row, per_tensor=axis is None)
-    except np.linalg.LinAlgError:  # squares of inputs around 1e-22 are no normal float32 numbers
+    rounded: Floats | None = None
+    if h is not None:
+        try:
+            rounded = compensated(rows, h, per_row, per_tensor=axis is None)
+        except np.linalg.LinAlgError:  # squares of inputs around 1e-22 are no normal float32 numbers
+            reason = "its inputs are too small to weigh"
+    if h is None or rounded is None:
         _write(model, layer, nearest(weights, scales, axis))
-        return LayerChange(layer.name, layer.kind, "nearest", weight_range, None, "its inputs are too small to weigh")
+        return LayerChange(layer.name, layer.kind, "nearest", weight_range, None, reason)
     _write(model, layer, from_rows(rounded, layer.kind, weights.shape))
     plain = to_rows(nearest(weights, scales_for(weights, axis, "max"), axis), layer.kind, layer.groups)
     before, after = output_error(rows - plain, h).sum(), output_error(rows - rounded, h).sum()

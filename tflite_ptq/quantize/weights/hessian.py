@@ -88,26 +88,9 @@ def gather(model: Editable, layers: Sequence[Linear], samples: Sequence[Sequence
 
     ``samples``: per sample the model's inputs in its dtypes and shapes. Of each sample a layer contributes at most
     max(8192, 16 K) / samples output positions (rounded up), evenly spread and elsewhere each time: the cost is bounded
-    and nothing is left to chance. Layers are taken in as many passes over the samples as keep the sums of one
-    under half a gigabyte. The caller leaves out what ``why_no_hessian`` names. Raises ``MeasurementError`` where LiteRT
-    fails.
+    and nothing is left to chance. The caller leaves out what ``why_no_hessian`` names, and takes many layers in
+    ``passes``. Raises ``MeasurementError`` where LiteRT fails.
     """
-    found: dict[str, Moments] = {}
-    for part in passes(layers):
-        found |= _one_pass(model, part, samples)
-    return found
-
-
-def why_no_hessian(layer: Linear) -> str | None:
-    """Why the layer's inputs are not gathered; ``None`` where they are."""
-    if layer.kind == "TRANSPOSE_CONV":
-        return "error-compensated rounding does not know transposed convolutions"
-    if layer.inputs > MOST_INPUTS:
-        return f"an output channel has {layer.inputs} inputs; error-compensated rounding stops at {MOST_INPUTS}"
-    return None
-
-
-def _one_pass(model: Editable, layers: Sequence[Linear], samples: Sequence[Sequence[Array]]) -> dict[str, Moments]:
     watched = tuple(dict.fromkeys(layer.input for layer in layers))
     tap = watching(model, watched)
     sums = [_Sum(layer) for layer in layers]
@@ -118,6 +101,15 @@ def _one_pass(model: Editable, layers: Sequence[Linear], samples: Sequence[Seque
             # No name is given to the view: the interpreter refuses to run while one holds its memory.
             mine.add(_some_patches(layer, tap.view(watched.index(layer.input)), wanted, turn))
     return {layer.name: mine.moments() for layer, mine in zip(layers, sums, strict=True)}
+
+
+def why_no_hessian(layer: Linear) -> str | None:
+    """Why the layer's inputs are not gathered; ``None`` where they are."""
+    if layer.kind == "TRANSPOSE_CONV":
+        return "error-compensated rounding does not know transposed convolutions"
+    if layer.inputs > MOST_INPUTS:
+        return f"an output channel has {layer.inputs} inputs; error-compensated rounding stops at {MOST_INPUTS}"
+    return None
 
 
 class _Sum:
@@ -156,7 +148,7 @@ def _some_patches(layer: Linear, activation: Array, wanted: int, turn: int) -> S
 
 
 def passes(layers: Sequence[Linear]) -> Iterator[list[Linear]]:
-    """The layers in parts whose sums are gathered in one pass over the samples."""
+    """The layers in parts, the sums of each under half a gigabyte (but for a layer that alone has more)."""
     part: list[Linear] = []
     size = 0
     for layer in layers:
